@@ -1,0 +1,31 @@
+"""Exponential moving average of the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+
+class EMA(WeightAveraging):
+    """Evaluates, saves and ends with averaged weights: average <- decay * average + (1 - decay) * weights, per step.
+
+    Lightning's own averaging, with the update of all tensors in one grouped call instead of one call per tensor.
+
+    Args:
+        decay: in [0, 1).
+        warmup: first step after which the average begins to move.
+    """
+
+    def __init__(self, decay: float = 0.999, warmup: int = 0) -> None:
+        super().__init__(use_buffers=True, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.warmup = warmup
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return step_idx is not None and step_idx >= self.warmup
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        # Outside of a fit the checkpoint's weights are the average already.
+        if self._average_model is not None:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)

@@ -1,0 +1,255 @@
+"""From a command line to one checked, resolved config, before anything heavy is imported.
+
+All mistakes of a command line are found in one pass and shown together: unknown keys and choices, `+key` close to a
+known key, missing values, values of the wrong type, a `_target_` outside the allow-list.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from compendium.config import ALLOWED, CONF, allowed, choices
+from compendium.errors import UserError, UserErrors, did_you_mean
+
+FILE_CHOICES = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".npz": "npz",
+    ".txt": "text",
+    ".jsonl": "jsonl",
+}
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A resolved config and the choices that it was made of.
+
+    Attributes:
+        values: plain dicts, lists and scalars.
+        choices: group -> choice, e.g. {"model": "supervised/classifier", "data": "digits"}.
+    """
+
+    values: dict[str, Any]
+    choices: dict[str, str]
+
+
+def register() -> None:
+    """Tell Hydra the groups that are lists of whole folders, so that a new file there needs no entry anywhere."""
+    evaluations = [name for name in choices("callbacks/evaluation") if "/" not in name]
+    defaults = [f"{name}@{name}" for name in evaluations]
+    ConfigStore.instance().store(group="callbacks/evaluation", name="all", node={"defaults": defaults})
+
+
+def compose(arguments: Sequence[str]) -> Composed:
+    """Compose, check and resolve.
+
+    Args:
+        arguments: Hydra overrides, as on the command line.
+
+    Raises:
+        UserErrors: everything that is wrong with them.
+    """
+    register()
+    arguments = [expand_path(argument) for argument in arguments]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides, errors = parse(arguments)
+        groups = [override for override in overrides if is_group(override) or override.key_or_group.startswith("hydra")]
+        values = [override for override in overrides if override not in groups]
+        errors += [error for override in groups if (error := check_choice(override))]
+        good = [override.input_line for override in groups if not check_choice(override)]
+        base = composed(good)
+        errors += [error for override in values if (error := check_key(override, base))]
+        if errors:
+            raise UserErrors(errors)
+        config = composed([override.input_line for override in overrides])
+    chosen = {name: choice for name, choice in config.hydra.runtime.choices.items() if choice is not None}
+    with_hydra = config
+    config = OmegaConf.masked_copy(with_hydra, [key for key in with_hydra if key != "hydra"])
+    errors = [missing(key) for key in sorted(OmegaConf.missing_keys(config))]
+    if errors:
+        raise UserErrors(errors)
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{error.full_key}: {first_line(error)}") from None
+    errors = [
+        UserError(
+            f"{path}={target} is not in a package that configs may call ({', '.join(ALLOWED)}).",
+            f"If you trust it: COMPENDIUM_ALLOW={str(target).split('.')[0]} python train.py ...",
+        )
+        for path, target in targets(plain)
+        if not allowed(str(target))
+    ]
+    if errors:
+        raise UserErrors(errors)
+    assert isinstance(plain, dict)
+    names = {key: value for key, value in chosen.items() if not key.startswith("hydra/") and "@" not in key}
+    return Composed({str(key): value for key, value in plain.items()}, names)
+
+
+def expand_path(argument: str) -> str:
+    """`data=my.csv` and `data=pictures/` name the user's own file or folder: spell them out."""
+    key, sign, value = argument.partition("=")
+    if key != "data" or not sign or value in choices("data"):
+        return argument
+    path = Path(value).expanduser()
+    if path.suffix.lower() in FILE_CHOICES:
+        return f"data={FILE_CHOICES[path.suffix.lower()]},data.path={value}"
+    if path.is_dir():
+        return f"data=image_folder,data.path={value}"
+    return argument
+
+
+def parse(arguments: Sequence[str]) -> tuple[list[Override], list[UserError]]:
+    """Overrides, and a message for each argument that is none."""
+    parser = OverridesParser.create()
+    overrides: list[Override] = []
+    errors: list[UserError] = []
+    flat = itertools.chain.from_iterable(
+        argument.split(",", 1) if argument.startswith("data=") and ",data.path=" in argument else [argument]
+        for argument in arguments
+    )
+    for argument in flat:
+        try:
+            overrides += parser.parse_overrides([argument])
+        except HydraException:
+            mend = "Write KEY=VALUE; quote values with spaces or brackets: 'KEY=\"a b\"'."
+            if argument.startswith("-"):
+                mend = "python train.py --help lists what there is."
+            errors.append(UserError(f"'{argument}' is not understood.", mend))
+    return overrides, errors
+
+
+def is_group(override: Override) -> bool:
+    """Whether an override picks a choice of a config group rather than setting a value."""
+    return (CONF / override.key_or_group).is_dir()
+
+
+def composed(lines: list[str]) -> DictConfig:
+    """Hydra's own composition; what it refuses after our checks comes as its own first line."""
+    try:
+        return hydra_compose("train", overrides=lines, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(first_line(error)) from None
+
+
+def check_choice(override: Override) -> UserError | None:
+    """An unknown choice of a group."""
+    group = override.key_or_group
+    if group.startswith("hydra") and not is_group(override):
+        return None
+    value = override.value()
+    wanted = value if isinstance(value, list) else [value]
+    for choice in wanted:
+        if choice is None or override.type is OverrideType.DEL or choice in choices(group):
+            continue
+        if group == "callbacks/evaluation" and choice == "all":
+            continue
+        if group.startswith("hydra/"):  # Hydra has launchers of its own
+            continue
+        mend = did_you_mean(str(choice), choices(group))
+        return UserError(f"{group}={choice}: there is no such {group.rsplit('/', 1)[-1]}.", mend or f"see conf/{group}/")
+    return None
+
+
+def check_key(override: Override, base: DictConfig) -> UserError | None:
+    """An unknown key, a `+key` that is close to a known one, or a value of another type than the default's."""
+    key = override.key_or_group
+    keys = list(leaves(base))
+    known = key in keys or any(name.startswith(f"{key}.") for name in keys)
+    if override.is_add():
+        if known or override.type is OverrideType.FORCE_ADD:
+            return None
+        near = did_you_mean(key, siblings(key, keys))
+        if near.startswith("did you mean"):
+            return UserError(f"+{key} adds a new key, but there is one close to it.", f"{near} (++{key} adds it anyway)")
+        return None
+    if not known:
+        return UserError(f"{key}: there is no such key.", did_you_mean(key, [*keys, *groups()]) or "++KEY=VALUE adds one")
+    if override.is_delete():
+        return None
+    default = OmegaConf.select(base, key, throw_on_missing=False, throw_on_resolution_failure=False)
+    values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
+    for value in values:
+        wrong = mismatch(default, value)
+        if wrong:
+            return UserError(f"{key}={value}: {wrong}.", f"the default is {key}={default}")
+    return None
+
+
+def mismatch(default: Any, value: Any) -> str | None:
+    """How `value` is of another type than `default`; None if it may take its place."""
+    if default is None or value is None or (isinstance(value, str) and "${" in value):
+        return None
+    if isinstance(default, bool):
+        return None if isinstance(value, bool) else "expected true or false"
+    if isinstance(default, int):
+        return None if isinstance(value, int) and not isinstance(value, bool) else "expected a whole number"
+    if isinstance(default, float):
+        return None if isinstance(value, int | float) and not isinstance(value, bool) else "expected a number"
+    if OmegaConf.is_list(default):
+        return None if isinstance(value, list) else "expected a list, [a,b]"
+    if OmegaConf.is_dict(default):
+        return None if isinstance(value, Mapping | bool) else "expected a mapping, {key:value}"
+    return None
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted paths of all values below a node, empty mappings included."""
+    if OmegaConf.is_dict(node) and not node._is_none() and not node._is_missing():
+        if prefix:
+            yield prefix
+        for key in node:
+            if prefix or key != "hydra":
+                yield from leaves(node._get_node(key), f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix
+
+
+def siblings(key: str, keys: Sequence[str]) -> list[str]:
+    """Known keys in the same node as `key`."""
+    parent = key.rpartition(".")[0]
+    return [name for name in keys if name.rpartition(".")[0] == parent]
+
+
+def groups() -> list[str]:
+    """The config groups."""
+    return [folder.relative_to(CONF).as_posix() for folder in CONF.iterdir() if folder.is_dir()]
+
+
+def targets(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of every `_target_` in plain values."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            below = f"{path}.{key}" if path else str(key)
+            if key == "_target_":
+                yield below, value
+            else:
+                yield from targets(value, below)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from targets(value, f"{path}[{index}]")
+
+
+def missing(key: str) -> UserError:
+    """A value that has no default and was not given."""
+    return UserError(f"{key} has no value, and no default.", f"add {key}=VALUE")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without its trail of hints."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,61 @@
+"""Strategies and cluster environments, where Lightning's defaults do not fit every method."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Any
+
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.strategies import DDPStrategy
+
+from compendium.errors import UserError
+
+DDP = {
+    "ddp": {},
+    "ddp_find_unused_parameters_true": {"find_unused_parameters": True},
+}
+
+
+class Ranks(DDPStrategy):
+    """DDP that also carries methods without a trained parameter, which solve instead of descending."""
+
+    def configure_ddp(self) -> None:
+        if any(parameter.requires_grad for parameter in self.model.parameters()):  # type: ignore[union-attr]
+            super().configure_ddp()
+
+
+def strategy(name: Any, method: Any) -> Any:
+    """A strategy by its name in the config.
+
+    Raises:
+        UserError: a sharded strategy for a method that solves.
+    """
+    if name in DDP:
+        return Ranks(**DDP[name])
+    if isinstance(name, str) and name.startswith("fsdp") and not method.automatic_optimization:
+        raise UserError(f"{type(method).__name__} solves and has no weights to shard.", "use trainer=ddp")
+    return name
+
+
+class Slurm(SLURMEnvironment):
+    """SLURM as the launcher of the processes; its signals are `compendium.interruption`'s alone."""
+
+    def __init__(self) -> None:
+        super().__init__(auto_requeue=False)
+
+    @property
+    def main_address(self) -> str:
+        """The first node's address as SLURM knows it; node names need not resolve."""
+        if "MASTER_ADDR" not in os.environ:
+            names = os.environ.get("SLURM_JOB_NODELIST", os.environ.get("SLURM_NODELIST", "127.0.0.1"))
+            first = self.resolve_root_node_address(names)
+            shown = subprocess.run(["scontrol", "show", "node", first, "-o"], capture_output=True, text=True, check=False)
+            fields = dict(field.partition("=")[::2] for field in shown.stdout.split())
+            os.environ["MASTER_ADDR"] = fields.get("NodeAddr", first)
+        return os.environ["MASTER_ADDR"]
+
+
+def environment() -> Any:
+    """The cluster environment of processes that `srun` started; None elsewhere."""
+    return Slurm() if "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1 else None

@@ -1,0 +1,195 @@
+"""A run on disk: one folder, one frozen config, one status, one result.
+
+The folder is a function of the resolved config and the seed, so that the same command finds what it began. Nothing in
+it is ever half-written: files are written to a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compendium.compose import Composed
+from compendium.errors import UserError
+
+VOLATILE = ("run", "resume", "ckpt", "runs", "dry", "debug", "logger", "experiment")
+"""Keys that say how a run is made or watched, not what comes out of it."""
+VOLATILE_TRAINER = ("enable_progress_bar", "enable_model_summary", "profiler")
+
+STATES = ("pending", "running", "done", "failed", "preempted")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its resolved config and its folder.
+
+    Attributes:
+        config: plain values, `choices` included.
+        folder: where everything about it lies.
+    """
+
+    config: dict[str, Any]
+    folder: Path
+
+    @classmethod
+    def plan(cls, composed: Composed) -> Run:
+        """The run that a composed config describes; nothing is written yet."""
+        config = composed.values | {"choices": composed.choices}
+        model, data = composed.choices["model"], composed.choices["data"]
+        name = f"{identity(config)}-s{config['seed']}"
+        return cls(config, Path(str(config["runs"])).expanduser().absolute() / model / data.replace("/", "-") / name)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """The run that was frozen into a folder.
+
+        Raises:
+            UserError: the folder holds no run.
+        """
+        folder = Path(folder).absolute()
+        return cls(read_json(folder / "config.json"), folder)
+
+    def freeze(self) -> None:
+        """Write the config that every process of the run starts from."""
+        make_folder(self.folder)
+        write_json(self.folder / "config.json", self.config)
+
+    @property
+    def title(self) -> str:
+        """model/data/seed, as a person would call the run."""
+        chosen = self.config["choices"]
+        return f"{chosen['model']} on {chosen['data']}, seed {self.config['seed']}"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The figures of a finished run; None before that."""
+        path = self.folder / "result.json"
+        return read_json(path) if path.is_file() else None
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """{"state": one of STATES, ...}; `pending` where nothing was written yet."""
+        path = self.folder / "status.json"
+        return read_json(path) if path.is_file() else {"state": "pending"}
+
+    def mark(self, state: str, **more: Any) -> None:
+        """Write down what the run is doing now."""
+        known = {key: value for key, value in self.status.items() if key in ("job", "attempts")}
+        if state == "running":
+            known["attempts"] = known.get("attempts", 0) + 1
+        where = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+        write_json(self.folder / "status.json", known | where | {"state": state} | more)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Own the folder.
+
+        Raises:
+            UserError: another process of this machine is at the same run.
+        """
+        make_folder(self.folder)
+        with open(self.folder / "lock", "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{short(self.folder)} is being worked on by another process.",
+                    "Wait for it, or take another seed=; the same command tells when it is done.",
+                ) from None
+            except OSError:  # a file system without locks: SLURM's job ids keep runs apart there
+                pass
+            yield
+
+    def set_aside(self) -> None:
+        """Make room for a fresh start and lose nothing: what is there moves to `NAME.old-1`, `.old-2`, ..."""
+        if not self.folder.exists():
+            return
+        number = 1
+        while (aside := self.folder.with_name(f"{self.folder.name}.old-{number}")).exists():
+            number += 1
+        self.folder.rename(aside)
+
+
+def identity(config: Mapping[str, Any]) -> str:
+    """Eight hex digits from everything in a config that can change the outcome, but the seed."""
+    kept = {key: value for key, value in config.items() if key not in (*VOLATILE, "seed", "choices")}
+    kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in VOLATILE_TRAINER}
+    kept["datamodule"] = {key: value for key, value in config["datamodule"].items() if key != "seed"}
+    text = json.dumps(kept, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder.
+
+    Raises:
+        UserError: it cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot create {folder}: {error.strerror}.", "choose another place with runs=FOLDER") from None
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and is removed when it does not.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {short(path)}: {error.strerror or error}.",
+            "Make room or choose another place with runs=FOLDER; the same command continues.",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values; whoever reads sees the old file or the new one, never a part."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read plain values.
+
+    Raises:
+        UserError: no such file, or it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"there is no {short(path)}.") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{short(path)} is corrupt: {error}.", "Remove it and run the same command again.") from None
+
+
+def short(path: Path) -> str:
+    """A path as a person would type it from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

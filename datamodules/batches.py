@@ -1,0 +1,55 @@
+"""The named batch types: what a presentation yields and what a method says it learns from.
+
+`B` is the number of records in the batch, `...` the shape of one record (`DataSpec.shape`).
+A method that learns from `Unlabelled` also accepts any batch with an `x`: see `accepts`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Unlabelled(NamedTuple):
+    """Records alone: `x` float (B, ...)."""
+
+    x: Tensor
+
+
+class Labelled(NamedTuple):
+    """Records with a target: `x` float (B, ...), `y` int64 (B,) class indices or float (B,) real targets."""
+
+    x: Tensor
+    y: Tensor
+
+
+class TwoViews(NamedTuple):
+    """Two random views of the same records, `a` and `b` float (B, ...). Row i of both comes from one record."""
+
+    a: Tensor
+    b: Tensor
+
+
+class TaskBatch(NamedTuple):
+    """Records of one task of a stream: `x` float (B, ...), `y` int64 (B,), `task` int64 (B,), one value repeated."""
+
+    x: Tensor
+    y: Tensor
+    task: Tensor
+
+
+class Tokens(NamedTuple):
+    """Windows of text: `ids` int64 (B, T + 1); a language model reads ids[:, :-1] and predicts ids[:, 1:]."""
+
+    ids: Tensor
+
+
+def size(batch: tuple[Tensor, ...]) -> int:
+    """Number of records in a batch of any of these types."""
+    return len(batch[0])
+
+
+def accepts(wanted: type, given: type) -> bool:
+    """Whether a method or evaluation that asks for `wanted` can be fed `given`: all the fields are there."""
+    return set(wanted._fields) <= set(given._fields)  # type: ignore[attr-defined]

@@ -1,0 +1,82 @@
+"""Where records come from, and nothing else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from datamodules.spec import DataSpec
+
+
+@runtime_checkable
+class Column(Protocol):
+    """One field of all records, indexed by whole batches.
+
+    A tensor is one: it stays in memory, on the device where there is one. Data that does not fit gives an object of
+    its own that reads the asked-for rows.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """Rows (B,) int64 -> values (B, ...)."""
+        ...
+
+
+@runtime_checkable
+class Truth(Protocol):
+    """The exact law of generated data."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """x (B, D) -> natural log of the density (B,)."""
+        ...
+
+    def score(self, x: Tensor) -> Tensor:
+        """x (B, D) -> gradient of the log density (B, D)."""
+        ...
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n exact samples (n, D)."""
+        ...
+
+
+@dataclass
+class Records:
+    """What a source loads.
+
+    Attributes:
+        spec: shapes and names; `sizes` is filled in by the DataModule, once it has split the records.
+        columns: `x`, and `y` where there is a target, each with one row per record. Images come as float32
+            (N, C, H, W) in [0, 1], vectors as float32 (N, D) in their own units, classes as int64 (N,), real
+            targets as float32 (N,).
+        documents: for `text`, the documents per split (`train` alone if the source does not split); no columns.
+        splits: row numbers of the splits that the source itself defines; the DataModule makes the missing ones.
+        truth: the exact law, where the records were drawn from a known density.
+    """
+
+    spec: DataSpec
+    columns: Mapping[str, Column] = field(default_factory=dict)
+    documents: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    splits: Mapping[str, Tensor] = field(default_factory=dict)
+    truth: Truth | None = None
+
+
+class Source(ABC):
+    """Parent of every `data=` choice.
+
+    A source's constructor only stores its arguments; `load` reads. `seed` arguments default to a fixed number, not
+    to the run's: two runs that differ in their seed see the same data.
+    """
+
+    @abstractmethod
+    def load(self) -> Records:
+        """Read or draw the records.
+
+        Raises:
+            UserError: a file that is missing or does not decode, a cell that is no number, an empty set, NaN.
+        """

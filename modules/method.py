@@ -1,0 +1,244 @@
+"""Method: the base of every method. `Method` descends a loss, `SolvedMethod` accumulates and solves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.distributed
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from compendium.config import instantiate, locate
+from compendium.errors import UserError, did_you_mean
+from datamodules.spec import DataSpec
+
+Part = nn.Module | Mapping[str, Any]
+
+
+class Method(LightningModule):
+    """A method that descends: `loss(batch)` is the one hook that most override.
+
+    The base builds networks from config, configures optimizer and schedule, keeps every hyperparameter as plain
+    values in the checkpoint (so that `load_from_checkpoint(path)` needs nothing else), and leaves logging, evaluation,
+    averaging of weights and checkpoints to callbacks.
+
+    Draw random numbers from torch's global state: it is re-seeded before each step, from the run's seed and the step.
+
+    Args:
+        spec: what is known of the data.
+        net: config of the network (`_target_` and its arguments, or one such config per kind of data: `image`,
+            `vector`, `text`), or a module. A module is not kept in checkpoints: hand it to `load_from_checkpoint` again.
+        optimizer: config of a `torch.optim.Optimizer` without `params`.
+        schedule: config of a learning rate schedule with `optimizer` and `steps` still open, see `modules.optimization`;
+            None keeps the rate constant.
+    """
+
+    batch_type: ClassVar[type]
+    papers: ClassVar[tuple[str, ...]] = ()
+    """Keys of docs/papers.bib that the method stands on; each run writes them to citations.bib."""
+
+    def __init__(
+        self,
+        spec: DataSpec | Mapping[str, Any],
+        *,
+        net: Part | None = None,
+        optimizer: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = DataSpec.of(spec)
+        self.check(self.spec)
+        self.save_hyperparameters(ignore=["net"] if isinstance(net, nn.Module) else [])
+        self.hparams["spec"] = self.spec.to_dict()
+        self._net = net
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self.terms: dict[str, Tensor] = {}
+
+    # What a method overrides
+
+    @classmethod
+    def check(cls, spec: DataSpec) -> None:
+        """Refuse data that the method cannot learn from, beyond what its batch type already says.
+
+        Raises:
+            UserError: what the method needs.
+        """
+
+    def loss(self, batch: Any) -> Tensor | dict[str, Tensor]:
+        """A batch of `batch_type` -> a scalar, or named scalars that are added up and logged one by one."""
+        raise NotImplementedError(f"{type(self).__name__} defines no loss")
+
+    # What a method uses
+
+    def build(self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], **arguments: Any) -> nn.Module:
+        """The network that the config asks for, from `in_shape` to `out_shape` (both without the batch dimension)."""
+        net = self._net
+        if isinstance(net, nn.Module):
+            return net
+        if net is None:
+            raise UserError(f"{type(self).__name__} needs a network.", "choose one with net=...")
+        if "_target_" not in net:
+            if self.spec.kind not in net:
+                raise UserError(
+                    f"this net has no network for {self.spec.kind} data, only for {', '.join(net)}.",
+                    "choose another with net=...",
+                )
+            net = net[self.spec.kind]
+        return instantiate(net, where="net", in_shape=tuple(in_shape), out_shape=tuple(out_shape), **arguments)
+
+    # What Lightning calls
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        value = self.loss(batch)
+        if isinstance(value, dict):
+            self.terms = {name: term.detach() for name, term in value.items()}
+            value = torch.stack(tuple(value.values())).sum()
+            self.terms["loss"] = value.detach()
+        else:
+            self.terms = {"loss": value.detach()}
+        return value
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Evaluation callbacks do the work."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Evaluation callbacks do the work."""
+
+    def configure_optimizers(self) -> Any:
+        if self._optimizer is None:
+            raise UserError(f"{type(self).__name__} needs an optimizer.", "choose one with optimizer=...")
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = instantiate(self._optimizer, trained, where="optimizer")
+        if self._schedule is None or "_target_" not in self._schedule:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = instantiate(self._schedule, where="schedule", optimizer=optimizer, steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["method"] = f"{type(self).__module__}.{type(self).__qualname__}"
+
+    @classmethod
+    def load_from_checkpoint(cls, path: str | Path, map_location: Any = "cpu", **changes: Any) -> Self:  # type: ignore[override]
+        """The method that a checkpoint holds, in evaluation mode; plain Python, no Hydra.
+
+        Args:
+            path: a `.ckpt` file. Called on `Method`, it gives whichever method the file holds.
+            map_location: as in `torch.load`.
+            changes: arguments of the constructor that win over the stored ones.
+
+        Raises:
+            UserError: no such file, truncated or corrupt, another model's, or weights that do not fit.
+        """
+        checkpoint = read_checkpoint(path, map_location)
+        name = checkpoint.get("method")
+        if name is None:
+            raise UserError(f"{path} is no checkpoint of this project: it does not say which method it holds.")
+        kind = locate(name, "checkpoint")
+        if not issubclass(kind, cls):
+            raise UserError(
+                f"{path} holds a {kind.__name__}, not a {cls.__name__}.", f"load it with {kind.__name__} or with Method."
+            )
+        method = kind(**{**checkpoint["hyper_parameters"], **changes})
+        method.restore(checkpoint["state_dict"], path)
+        return method.eval()
+
+    def restore(self, state: Mapping[str, Tensor], path: str | Path) -> None:
+        """Load weights, and say in one line which do not fit.
+
+        Raises:
+            UserError: weights that are missing, unexpected, or of another shape.
+        """
+        own = self.state_dict()
+        wrong = [f"missing {name}" for name in own if name not in state]
+        wrong += [f"unexpected {name}" for name in state if name not in own]
+        wrong += [
+            f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
+            for name in own
+            if name in state and own[name].shape != state[name].shape
+        ]
+        if wrong:
+            raise UserError(
+                f"{path} does not fit this model: {'; '.join(wrong[:3])}"
+                + (f" and {len(wrong) - 3} more." if len(wrong) > 3 else "."),
+                "Give the checkpoint of a run with the same model, net and data.",
+            )
+        self.load_state_dict(state)
+
+
+class SolvedMethod(Method):
+    """A method that solves: it accumulates statistics over the batches of one pass and solves at its end.
+
+    State lives in buffers, so that checkpoints carry it and a run that was killed continues in the middle of the pass.
+    Over several processes each record is seen exactly once; `rows_of_all` and `sum_of_all` join the shares.
+    """
+
+    def __init__(self, spec: DataSpec | Mapping[str, Any], **parts: Any) -> None:
+        super().__init__(spec, **parts)
+        self.automatic_optimization = False
+
+    def accumulate(self, batch: Any) -> None:
+        """Take in one batch of `batch_type`; called without gradients. Processes get equally many batches."""
+        raise NotImplementedError(f"{type(self).__name__} accumulates nothing")
+
+    def solve(self) -> None:
+        """Turn what was accumulated into the solution; called at the end of each pass."""
+
+    def rows_of_all(self, rows: Tensor) -> Tensor:
+        """Rows (n_p, D) of each process p -> the rows of all (sum n_p, D), in the order of the processes."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return rows
+        world = torch.distributed.get_world_size()
+        counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(world)]
+        torch.distributed.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+        longest = int(max(counts))
+        padded = rows.new_zeros((longest, *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(world)]
+        torch.distributed.all_gather(parts, padded)
+        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+
+    def sum_of_all(self, value: Tensor) -> Tensor:
+        """A statistic of each process -> its sum over the processes."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            value = value.clone()
+            torch.distributed.all_reduce(value)
+        return value
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        with torch.no_grad():
+            self.accumulate(batch)
+        # Lightning counts steps by optimizer calls; a solved method makes none, and its step is its batch.
+        self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.increment_ready()
+        self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.increment_completed()
+
+    def on_train_epoch_end(self) -> None:
+        with torch.no_grad():
+            self.solve()
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """A checkpoint's content, tensors and plain values only.
+
+    Raises:
+        UserError: no such file, truncated, corrupt, or holding anything that would have to be executed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        nearby = [file.name for file in path.parent.glob("*.ckpt")] if path.parent.is_dir() else []
+        raise UserError(f"there is no checkpoint {path}.", did_you_mean(path.name, nearby))
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} cannot be read as a checkpoint: it is truncated, corrupt, or not made here ({reason[:160]}).",
+            "Take another checkpoint of the run, or train again with resume=never.",
+        ) from error

@@ -1,0 +1,46 @@
+"""Multilayer perceptron."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from modules.networks.time import TimeEmbedding
+
+
+class MLP(nn.Module):
+    """Flattens, then `depth` hidden layers with SiLU; hidden layers after the first are residual.
+
+    Args:
+        in_shape: shape of one x.
+        out_shape: shape of one output.
+        width: units of a hidden layer.
+        depth: number of hidden layers, at least 1.
+        time: whether `forward` also takes t (B,), which is added to every hidden layer.
+    """
+
+    def __init__(
+        self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], width: int = 256, depth: int = 3, time: bool = False
+    ) -> None:
+        super().__init__()
+        self.out_shape = tuple(out_shape)
+        self.features = width
+        self.first = nn.Linear(math.prod(in_shape), width)
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+        self.last = nn.Linear(width, math.prod(out_shape))
+        self.time = TimeEmbedding(width) if time else None
+        self.activation = nn.SiLU()
+
+    def embed(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        """x (B, *in_shape) -> features before the last layer (B, width)."""
+        h = self.first(x.flatten(1))
+        shift = self.time(t) if self.time is not None else 0.0
+        h = self.activation(h + shift)
+        for layer in self.hidden:
+            h = h + self.activation(layer(h + shift))
+        return h
+
+    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+        """x (B, *in_shape), t (B,) if `time` -> (B, *out_shape)."""
+        return self.last(self.embed(x, t)).unflatten(1, self.out_shape)

@@ -1,0 +1,36 @@
+"""The residual block of the image networks."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with group normalisation and SiLU around a skip connection (He et al. 2016, pre-activation).
+
+    Args:
+        channels_in: channels of the input.
+        channels_out: channels of the output.
+        conditioning: width of a vector that is added per channel between the convolutions; 0 for none.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, conditioning: int = 0) -> None:
+        super().__init__()
+        self.first = nn.Sequential(norm(channels_in), nn.SiLU(), nn.Conv2d(channels_in, channels_out, 3, padding=1))
+        self.second = nn.Sequential(norm(channels_out), nn.SiLU(), nn.Conv2d(channels_out, channels_out, 3, padding=1))
+        self.shift = nn.Linear(conditioning, channels_out) if conditioning else None
+        self.skip = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """x (B, channels_in, H, W), c (B, conditioning) -> (B, channels_out, H, W)."""
+        h = self.first(x)
+        if self.shift is not None:
+            h = h + self.shift(c)[:, :, None, None]
+        return self.skip(x) + self.second(h)
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    """Group normalisation with 8 groups, or as many as divide the channels."""
+    return nn.GroupNorm(math.gcd(8, channels), channels)
