@@ -14,6 +14,7 @@ from torch import Tensor
 from datamodules.spec import DataSpec
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 150
@@ -35,7 +36,8 @@ def panels(sets: Mapping[str, Tensor], spec: DataSpec, title: str) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(sets), 4.6), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(4.3 * len(sets), 4.8), dpi=DPI, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)  # type: ignore[union-attr]
     figure.suptitle(title, fontsize=13)
     axes = figure.subplots(1, len(sets), squeeze=False)[0]
     finite = {name: x.detach().cpu().float().nan_to_num(0, 0, 0) for name, x in sets.items()}
@@ -46,8 +48,8 @@ def panels(sets: Mapping[str, Tensor], spec: DataSpec, title: str) -> Figure:
     else:
         _scatters(axes, finite, spec)
     for axis, (name, x) in zip(axes, finite.items(), strict=True):
-        count = f"first {min(len(x), SHOWN)} of {len(x)}" if spec.kind == "image" else f"{len(x)} records"
-        axis.set_title(f"{name} ({count})", fontsize=10.5)
+        some = spec.kind == "image" and len(x) > SHOWN
+        axis.set_title(f"{name} ({f'first {SHOWN} of ' if some else ''}{len(x)}{_outside(axis)})", fontsize=10.5)
     return figure
 
 
@@ -75,7 +77,7 @@ def grid(pictures: Tensor, low: float, high: float, columns: int = 8) -> Tensor:
     return tiles.reshape(count // columns * height, columns * width, channels)[:-gap, :-gap]
 
 
-def _grids(axes: Sequence, sets: Mapping[str, Tensor], spec: DataSpec) -> None:
+def _grids(axes: Sequence[Axes], sets: Mapping[str, Tensor], spec: DataSpec) -> None:
     real = list(sets.values())[-1]
     low, high = spec.bounds or (float(real.min()), float(real.max()))
     columns = math.isqrt(SHOWN)
@@ -84,7 +86,7 @@ def _grids(axes: Sequence, sets: Mapping[str, Tensor], spec: DataSpec) -> None:
         axis.set_axis_off()
 
 
-def _histograms(axes: Sequence, sets: Mapping[str, Tensor], spec: DataSpec) -> None:
+def _histograms(axes: Sequence[Axes], sets: Mapping[str, Tensor], spec: DataSpec) -> None:
     low, high = _limits(list(sets.values())[-1].flatten())
     tallest = 0.0
     for axis, x in zip(axes, sets.values(), strict=True):
@@ -96,7 +98,7 @@ def _histograms(axes: Sequence, sets: Mapping[str, Tensor], spec: DataSpec) -> N
         axis.set_ylim(0, 1.05 * tallest)
 
 
-def _scatters(axes: Sequence, sets: Mapping[str, Tensor], spec: DataSpec) -> None:
+def _scatters(axes: Sequence[Axes], sets: Mapping[str, Tensor], spec: DataSpec) -> None:
     real = list(sets.values())[-1]
     names = spec.features if len(spec.features) == 2 else ("x1", "x2")
     centre, basis = torch.zeros(spec.dimensions), torch.eye(spec.dimensions)
@@ -112,6 +114,16 @@ def _scatters(axes: Sequence, sets: Mapping[str, Tensor], spec: DataSpec) -> Non
         axis.scatter(*points.T.numpy(), s=size, alpha=0.55, color=INK, linewidths=0, rasterized=True)
         axis.set(xlim=limits[0], ylim=limits[1], xlabel=names[0], ylabel=names[1], box_aspect=1)
         axis.grid(alpha=0.25, linewidth=0.5)
+
+
+def _outside(axis: Axes) -> str:
+    """How many of a scatter plot's points the frame cuts off, where it does."""
+    if not axis.collections:
+        return ""
+    points = torch.as_tensor(axis.collections[0].get_offsets().data)
+    low, high = torch.tensor([axis.get_xlim(), axis.get_ylim()]).T
+    count = int(((points < low) | (points > high)).any(1).sum())
+    return f", {count} of them outside the frame" if count else ""
 
 
 def _limits(values: Tensor) -> tuple[float, float]:

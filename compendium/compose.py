@@ -171,8 +171,10 @@ def check_key(override: Override, base: DictConfig) -> UserError | None:
     key = override.key_or_group
     keys = list(leaves(base))
     known = key in keys or any(name.startswith(f"{key}.") for name in keys)
+    if override.type is OverrideType.FORCE_ADD:
+        return None
     if override.is_add():
-        if known or override.type is OverrideType.FORCE_ADD:
+        if known:
             return None
         near = did_you_mean(key, siblings(key, keys))
         if near.startswith("did you mean"):

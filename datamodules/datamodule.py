@@ -30,7 +30,8 @@ class DataModule(LightningDataModule):
     """Loads a source, splits it, and yields batches of one named type.
 
     A presentation sets the three class attributes and overrides `present`; `describe` too if it changes the shape or
-    range of `x`, `prepare` if it fits something on the training split, `plan` if it orders the records in its own way.
+    range of `x`, `prepare` if it fits something on the training split, `plan` if it orders the records in its own way,
+    `take` if a row is no row of the columns.
 
     Args:
         source: where the records come from, or its config.
@@ -104,6 +105,15 @@ class DataModule(LightningDataModule):
         order = rows[torch.randperm(len(rows), generator=generator(self.seed, "order", epoch))]
         return self.cut(order)
 
+    def evaluation_plan(self, split: str) -> list[Tensor]:
+        """Row numbers of each global batch of `validation` or `test`, in order: int64 (eval_batch_size,) each."""
+        rows = self.rows[split]
+        return list(rows.split(self.eval_batch_size)) if len(rows) else []
+
+    def take(self, columns: Mapping[str, Column], rows: Tensor, split: str) -> dict[str, Tensor]:
+        """Rows (B,) of all columns (B, ...), as `present` gets them."""
+        return {name: column[rows] for name, column in columns.items()}
+
     # What methods and evaluations use
 
     @property
@@ -136,7 +146,11 @@ class DataModule(LightningDataModule):
         """The first `limit` records of a split as one batch, presented as in evaluation."""
         self.setup()
         rows = self.rows[split][:limit]
-        return self._presented(split if split != "train" else "validation", rows, self._columns_on(torch.device("cpu")))
+        # A stream of its own: what `present` draws here neither depends on the run's random state nor moves it.
+        with seeded(self.seed, "records", split):
+            return self._presented(
+                split if split != "train" else "validation", rows, self._columns_on(torch.device("cpu"))
+            )
 
     # Loading and splitting
 
@@ -220,7 +234,7 @@ class DataModule(LightningDataModule):
         return self._placed[device]
 
     def _presented(self, split: str, rows: Tensor, columns: Mapping[str, Column]) -> Any:
-        return self.present({name: column[rows] for name, column in columns.items()}, split)
+        return self.present(self.take(columns, rows, split), split)
 
 
 class Batches:
@@ -247,8 +261,7 @@ class Batches:
     def _plan(self, epoch: int) -> list[Tensor]:
         if self.split == "train":
             return self.data.plan(epoch)
-        rows = self.data.rows[self.split]
-        return list(rows.split(self.data.eval_batch_size)) if len(rows) else []
+        return self.data.evaluation_plan(self.split)
 
     def _position(self) -> tuple[int, int]:
         """(epoch, batch) to begin with."""

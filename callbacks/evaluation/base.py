@@ -194,7 +194,7 @@ class Evaluation(Callback):
         self._start(trainer, pl_module, "validate")
 
     def _named(self, figures: Mapping[str, float], stage: str, trainer: Trainer) -> dict[str, float]:
-        """The figures by logged name: "test/nll", and "test/density_nll" if an earlier evaluation has the shorter one."""
+        """The figures by logged name: test/nll, or test/density_nll where an earlier evaluation has the shorter one."""
         others: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         earlier = [other for other in others[: others.index(self)] if isinstance(other, Evaluation)]
         taken = {name for other in earlier for name in other.figures}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from compendium.errors import UserError
-from datamodules.source import Column
+from datamodules.source import Column, Truth
 from datamodules.spec import DataSpec
 
 FIT_ROWS = 50_000
@@ -50,7 +50,44 @@ class Scaling:
             self.shift = sample.mean(dims, keepdim=True).float()
             self.scale = torch.where(spread > 1e-12, 1 / spread.clamp_min(1e-12), torch.ones_like(spread)).float()
 
+    def truth(self, law: Truth) -> Truth:
+        """The law of the mapped records, given the law of the records."""
+        identity = bool((self.shift == 0).all() and (self.scale == 1).all())
+        return law if identity else ScaledTruth(law, self.shift.cpu(), self.scale.cpu())
+
     def __call__(self, x: Tensor) -> Tensor:
         if self.shift.device != x.device:
             self.shift, self.scale = self.shift.to(x.device), self.scale.to(x.device)
         return (x - self.shift) * self.scale
+
+
+class ScaledTruth:
+    """The law of (x - shift) * scale for x that follows `law`. A `Truth`.
+
+    Args:
+        law: of x, vectors (D,).
+        shift: (1, D) or a scalar.
+        scale: positive, (1, D) or a scalar.
+    """
+
+    def __init__(self, law: Truth, shift: Tensor, scale: Tensor) -> None:
+        self.law, self.shift, self.scale = law, shift, scale
+
+    def _back(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        scale = self.scale.to(x).expand(1, x.shape[1])
+        return x / scale + self.shift.to(x), scale
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """x (B, D) -> natural log of the density (B,)."""
+        back, scale = self._back(x)
+        return self.law.log_prob(back) - scale.log().sum()
+
+    def score(self, x: Tensor) -> Tensor:
+        """x (B, D) -> gradient of the log density (B, D)."""
+        back, scale = self._back(x)
+        return self.law.score(back) / scale
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n exact samples (n, D)."""
+        x = self.law.sample(n, generator)
+        return (x - self.shift.to(x)) * self.scale.to(x)

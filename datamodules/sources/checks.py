@@ -69,8 +69,8 @@ def finite(values: Tensor, where: str, position: Callable[[int], str] = "record 
     nan = int(values.isnan().sum())
     rows = wrong.reshape(len(values), -1).any(1).nonzero()[:, 0]
     raise UserError(
-        f"{where} holds {nan} NaN and {int(wrong.sum()) - nan} infinite values in {len(rows)} of {len(values)} records; "
-        f"the first is in {position(int(rows[0]))}.",
+        f"{where} holds {nan} NaN and {int(wrong.sum()) - nan} infinite values, in {len(rows)} of {len(values)} "
+        f"records; the first is in {position(int(rows[0]))}.",
         "Remove these records, or fill them in.",
     )
 

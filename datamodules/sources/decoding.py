@@ -114,9 +114,9 @@ class Pictures:
             raise self._broken(failures)
         for row, item in zip(numbers, decoded, strict=True):
             if item.shape != self.shape:
-                height, width = item.shape[1:]
+                (_, height, width), (_, first_height, first_width) = item.shape, self.shape
                 raise UserError(
-                    f"{self.name(row)} has {height} x {width} pixels, not {self.shape[1]} x {self.shape[2]} as the first.",
+                    f"{self.name(row)} has {height} x {width} pixels, not {first_height} x {first_width} as the first.",
                     f"Bring all to one size: data.size={min(self.shape[1:])}",
                 )
         return torch.from_numpy(np.stack(decoded))

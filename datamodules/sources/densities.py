@@ -196,9 +196,7 @@ class Spiral(Drawn):
         parts: the arguments of `Drawn`.
     """
 
-    def __init__(
-        self, arms: int = 2, turns: float = 1.5, std: float = 0.1, points: int = 160, **parts: int
-    ) -> None:
+    def __init__(self, arms: int = 2, turns: float = 1.5, std: float = 0.1, points: int = 160, **parts: int) -> None:
         super().__init__(**parts)
         self.arms, self.turns, self.std, self.points = arms, turns, std, points
 
@@ -206,7 +204,9 @@ class Spiral(Drawn):
         along = ((torch.arange(self.points, dtype=torch.float64) + 0.5) / self.points).sqrt()
         angle = 2 * math.pi * (self.turns * along + torch.arange(self.arms)[:, None] / self.arms)
         radius = 2 * math.pi * self.turns * along / 3
-        return GaussianMixture((radius[..., None] * torch.stack([angle.cos(), angle.sin()], -1)).flatten(0, 1), self.std)
+        return GaussianMixture(
+            (radius[..., None] * torch.stack([angle.cos(), angle.sin()], -1)).flatten(0, 1), self.std
+        )
 
 
 class Mixture(Drawn):

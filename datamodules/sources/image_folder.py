@@ -13,15 +13,13 @@ from datamodules.sources.checks import existing, not_empty, several_classes
 from datamodules.sources.decoding import Pictures, channels_checked
 from datamodules.spec import DataSpec
 
-SUFFIXES = frozenset(".png .jpg .jpeg .bmp .gif .webp .tif .tiff .ppm .pgm".split())
+SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"])
 SPLIT_FOLDERS = {"train": ("train", "training"), "validation": ("validation", "valid", "val"), "test": ("test",)}
 
 
 def split_folders(root: Path) -> dict[str, Path]:
     """Folders of the splits that `root` holds; `root` itself is `train` where there is no training folder."""
-    found = {
-        split: root / name for split, names in SPLIT_FOLDERS.items() for name in names if (root / name).is_dir()
-    }
+    found = {split: root / name for split, names in SPLIT_FOLDERS.items() for name in names if (root / name).is_dir()}
     return found if "train" in found else {"train": root}
 
 

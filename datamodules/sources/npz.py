@@ -67,7 +67,9 @@ class Npz(Source):
         target, classes = None, ()
         if "y" in arrays and self.task != "none":
             if "x_test" in arrays and "y_test" not in arrays:
-                raise UserError(f"{path} has test records without targets.", "Name them: data.y_test=NAME, or data.x_test=null")
+                raise UserError(
+                    f"{path} has test records without targets.", "Name them: data.y_test=NAME, or data.x_test=null"
+                )
             names = [name for name in ("y", "y_test") if name in arrays and f"x{name[1:]}" in arrays]
             for name, part in zip(names, parts, strict=True):
                 if arrays[name].shape != (len(part),):
@@ -94,7 +96,9 @@ class Npz(Source):
         try:
             with np.load(path, allow_pickle=False) as archive:
                 if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise UserError(f"{path} holds a single array, not an archive.", "Write it with np.savez(path, x=..., y=...).")
+                    raise UserError(
+                        f"{path} holds a single array, not an archive.", "Write it with np.savez(path, x=..., y=...)."
+                    )
                 arrays = {}
                 for role, name in self.names.items():
                     if name is None or (name == DEFAULTS[role] and role != "x" and name not in archive.files):
@@ -104,7 +108,9 @@ class Npz(Source):
             if "pickle" in str(error).lower() and zipfile.is_zipfile(path):
                 what = f"{path} holds pickled objects, which could run any code and are not loaded."
                 raise UserError(what, "Save plain number or string arrays: array.astype(np.float32).") from None
-            raise UserError(f"{path} is no .npz archive, or a broken one ({error}).", "Write it with np.savez(path, x=..., y=...).") from None
+            raise UserError(
+                f"{path} is no .npz archive, or a broken one ({error}).", "Write it with np.savez(path, x=..., y=...)."
+            ) from None
         for role in ("x", "x_test"):
             if role in arrays:
                 not_empty(len(arrays[role]), f"{path}: '{self.names[role]}'")
@@ -135,4 +141,3 @@ class Npz(Source):
                 "Scale them, or save bytes from 0 to 255 as uint8.",
             )
         return images
-

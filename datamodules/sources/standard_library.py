@@ -16,9 +16,9 @@ MODULES = {
         "fileinput fractions functools getopt glob gzip heapq hmac inspect ipaddress mailbox mimetypes optparse "
         "pickle plistlib pprint random sched selectors shelve shutil smtplib socket subprocess tempfile threading "
         "timeit tokenize traceback types uuid wave weakref"
-    ).split(),
-    "validation": "fnmatch queue reprlib statistics textwrap".split(),
-    "test": "colorsys gettext netrc numbers shlex string tarfile webbrowser".split(),
+    ),
+    "validation": "fnmatch queue reprlib statistics textwrap",
+    "test": "colorsys gettext netrc numbers shlex string tarfile webbrowser",
 }
 
 
@@ -30,7 +30,7 @@ class StandardLibrary(Source):
     """
 
     def load(self) -> Records:
-        documents = {split: [self._text(name) for name in names] for split, names in MODULES.items()}
+        documents = {split: [self._text(name) for name in names.split()] for split, names in MODULES.items()}
         return Records(DataSpec(name="standard_library", kind="text", shape=()), documents=documents)
 
     @staticmethod

@@ -83,7 +83,9 @@ class TableFile(Source):
         if target in features:
             raise UserError(f"data.target={target} is among data.features.", "A feature cannot be its own target.")
         if not features:
-            raise UserError(f"{path} has no column beside the target '{target}'.", "Give data.features=[...] or data.separator.")
+            raise UserError(
+                f"{path} has no column beside the target '{target}'.", "Give data.features=[...] or data.separator."
+            )
         not_empty(len(cells.columns[names[0]]), str(path), "There are column names, but no rows.")
         if self.task == "none":
             target = None
@@ -98,7 +100,12 @@ class TableFile(Source):
                 cells.columns[target], f"{path}: column '{target}'", self.task, few=FEW, position=cells.position
             )
         spec = DataSpec(
-            name=path.stem, kind="vector", shape=(len(features),), target=kind, classes=classes, features=tuple(features)
+            name=path.stem,
+            kind="vector",
+            shape=(len(features),),
+            target=kind,
+            classes=classes,
+            features=tuple(features),
         )
         return Records(spec, columns)
 
@@ -142,7 +149,9 @@ class Csv(TableFile):
         super().__init__(path, **parts)
         self.separator, self.encoding = separator, encoding
         if len(separator) != 1:
-            raise UserError(f"data.separator='{separator}' is no single character.", r'A tab is "data.separator=\"\t\""')
+            raise UserError(
+                f"data.separator='{separator}' is no single character.", r'A tab is "data.separator=\"\t\""'
+            )
 
     def read(self, path: Path) -> Cells:
         try:
@@ -184,12 +193,15 @@ class Csv(TableFile):
         repeated = [name or "(empty)" for name, count in Counter(names).items() if count > 1 or not name]
         if repeated:
             raise UserError(
-                f"{path}: column names that are empty or repeated: {', '.join(repeated)}.", "Each column has its own name."
+                f"{path}: column names that are empty or repeated: {', '.join(repeated)}.",
+                "Each column has its own name.",
             )
         other = next((mark for mark in ";\t|," if mark != self.separator and mark in names[0]), None)
         if len(names) == 1 and other:
             mark = r'"\t"' if other == "\t" else other
-            raise UserError(f"{path} has a single column, '{names[0]}'.", f"Name the separator: 'data.separator={mark}'")
+            raise UserError(
+                f"{path} has a single column, '{names[0]}'.", f"Name the separator: 'data.separator={mark}'"
+            )
         return names
 
 

@@ -57,6 +57,9 @@ def targets(
     if values.dtype.kind == "f":
         finite(torch.from_numpy(values.astype(np.float64)), where, position)
     names, indices = np.unique(values, return_inverse=True)
-    classes = tuple(name.decode() if isinstance(name, bytes) else f"{name:g}" if values.dtype.kind == "f" else str(name) for name in names)
+    classes = tuple(
+        name.decode() if isinstance(name, bytes) else f"{name:g}" if values.dtype.kind == "f" else str(name)
+        for name in names
+    )
     several_classes(classes, where)
     return "class", classes, torch.from_numpy(indices.astype(np.int64))

@@ -37,7 +37,9 @@ class TextFiles(Source):
 
     def load(self) -> Records:
         found = self._files()
-        documents = {split: [text for file in files if (text := self._text(file)).strip()] for split, files in found.items()}
+        documents = {
+            split: [text for file in files if (text := self._text(file)).strip()] for split, files in found.items()
+        }
         not_empty(sum(map(len, documents.values())), f"data.path={self.path}", "The files are empty.")
         return Records(DataSpec(name=Path(self.path).stem, kind="text", shape=()), documents=documents)
 
@@ -94,8 +96,9 @@ class JsonLines(Source):
 
     def load(self) -> Records:
         path = existing(self.path)
-        lines, objects = zip(*list(self._objects(path)) or [((), ())], strict=True)
-        not_empty(len(objects), str(path), "Each line is a JSON object.")
+        numbered = list(self._objects(path))
+        not_empty(numbered, str(path), "Each line is a JSON object.")
+        lines, objects = zip(*numbered, strict=True)
         if self.x is None:
             documents = self._field(path, lines, objects, self.text, str)
             return Records(DataSpec(name=path.stem, kind="text", shape=()), documents={"train": documents})

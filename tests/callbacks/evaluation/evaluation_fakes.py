@@ -119,6 +119,7 @@ def evaluate(method: LightningModule, data: DataModule, *evaluations: Evaluation
         callbacks=list(evaluations),
         **trainer,
     )
+    assert runner.world_size == trainer.get("devices", 1)
     runner.test(method, datamodule=data, verbose=False)
     figures = {name: value for evaluation in evaluations for name, value in evaluation.figures.items()}
     return {name.removeprefix("test/"): value for name, value in figures.items()}
@@ -132,12 +133,11 @@ def all_figures(folder: Path, **trainer) -> dict[str, dict[str, float]]:
     digits = LabelledData(Digits(), scale="symmetric", eval_batch_size=71)
     suite = (Classification(), Likelihood(limit=200), Samples(n=300), Embeddings(limit=500))
     one = LabelledData(Digits(), test=1 / 1797)
+    few = (Classification(), Likelihood(), Embeddings(limit=100))
     line = LabelledData(Line(), scale="none", eval_batch_size=7)
     return {
         "digits": evaluate(FakeEverything(), digits, *suite, folder=folder, **trainer),
-        "one": evaluate(
-            FakeEverything(), one, Classification(), Likelihood(), Embeddings(100), folder=folder, **trainer
-        ),
+        "one": evaluate(FakeEverything(), one, *few, folder=folder, **trainer),
         "line": evaluate(FakeRegressor(), line, Regression(), folder=folder, **trainer),
     }
 

@@ -1,0 +1,69 @@
+"""Text as token ids, without a library: bytes and characters."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SEPARATOR = "\0"
+"""Stands between documents; token 0 of both tokenizers."""
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back."""
+
+    vocabulary: int
+    """Number of tokens."""
+
+    def encode(self, text: str) -> Tensor:
+        """Text -> ids (T,), uint8 where they fit, else int32."""
+        ...
+
+    def decode(self, ids: Tensor) -> str:
+        """Ids (T,) -> text."""
+        ...
+
+
+class Bytes:
+    """The 256 bytes of UTF-8; nothing is unknown."""
+
+    vocabulary = 256
+
+    def __init__(self, text: str = "") -> None:
+        """`text` is not looked at: there is nothing to learn."""
+
+    def encode(self, text: str) -> Tensor:
+        return torch.frombuffer(bytearray(text.encode("utf-8", "surrogatepass")), dtype=torch.uint8)
+
+    def decode(self, ids: Tensor) -> str:
+        return bytes(ids.tolist()).decode("utf-8", "replace")
+
+
+class Characters:
+    """The characters of a text: 0 is the separator, 1 any character that the text lacks, the others by code point.
+
+    Args:
+        text: the training text.
+    """
+
+    UNKNOWN = "\ufffd"
+
+    def __init__(self, text: str) -> None:
+        self.characters = sorted(set(text) - {SEPARATOR, self.UNKNOWN})
+        self.vocabulary = 2 + len(self.characters)
+        self.table = np.ones(0x110000, dtype=np.uint8 if self.vocabulary <= 256 else np.int32)
+        self.table[ord(SEPARATOR)] = 0
+        self.table[[ord(character) for character in self.characters]] = np.arange(2, self.vocabulary)
+
+    def encode(self, text: str) -> Tensor:
+        return torch.from_numpy(self.table[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")])
+
+    def decode(self, ids: Tensor) -> str:
+        alphabet = [SEPARATOR, self.UNKNOWN, *self.characters]
+        return "".join(alphabet[index] for index in ids.tolist())
+
+
+TOKENIZERS = {"byte": Bytes, "character": Characters}

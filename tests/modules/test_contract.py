@@ -1,0 +1,99 @@
+"""Every conf/model/**.yaml keeps the contract; nobody registers it here."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from compendium.compose import compose
+from compendium.config import CONF, ROOT, choices, locate, signature
+from compendium.engine import build, evaluate
+from compendium.run import Run
+from modules.method import Method, SolvedMethod
+
+MODELS = sorted(choices("model"))
+TINY = ["trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "datamodule.batch_size=16", "callbacks=bare", "logger=none"]
+
+
+def planned(model: str, runs: Path, *more: str) -> Run:
+    run = Run.plan(compose([f"model={model}", f"runs={runs}", *TINY, *more]))
+    run.freeze()
+    return run
+
+
+def trained(run: Run):
+    """The parts of a run after two steps of training."""
+    parts = build(run)
+    parts.logger.rewind(0)
+    parts.trainer.fit(parts.method, parts.data)
+    return parts
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_step_of_fit_and_test_is_deterministic_and_reaches_every_parameter(model, tmp_path):
+    first, second = trained(planned(model, tmp_path / "a")), trained(planned(model, tmp_path / "b"))
+    for name, value in first.method.state_dict().items():
+        torch.testing.assert_close(value, second.method.state_dict()[name], rtol=0, atol=0, msg=f"{name} is not reproducible")
+    start = build(planned(model, tmp_path / "c")).method
+    if isinstance(first.method, SolvedMethod):
+        assert any(not torch.equal(a, b) for a, b in zip(first.method.buffers(), start.buffers(), strict=True))
+        return
+    batch = next(iter(first.data.train_dataloader()))
+    loss = first.method.loss(batch)
+    total = torch.stack(tuple(loss.values())).sum() if isinstance(loss, dict) else loss
+    total.backward()
+    without = [name for name, p in first.method.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.abs().sum())]
+    assert not without, f"no gradient reaches {without}"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_its_checkpoint_opens_in_plain_python(model, tmp_path):
+    parts = trained(planned(model, tmp_path))
+    path = Path(parts.trainer.default_root_dir) / "checkpoints/last.ckpt"
+    for kind in (type(parts.method), Method):
+        again = kind.load_from_checkpoint(path)
+        assert type(again) is type(parts.method)
+        assert not again.training
+        for name, value in parts.method.state_dict().items():
+            assert torch.equal(value, again.state_dict()[name]), name
+        assert again.hparams == parts.method.hparams
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_its_default_evaluations_give_figures(model, tmp_path):
+    run = planned(model, tmp_path, "callbacks=default", "trainer.limit_test_batches=1", "datamodule.eval_batch_size=32")
+    parts = build(run)
+    figures = evaluate(parts, "test")
+    assert figures, "no evaluation attaches itself to this model"
+    assert all(name.startswith("test/") for name in figures)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_its_config_says_what_it_is_and_names_every_argument(model):
+    composed = compose([f"model={model}"]).values["model"]
+    names, _, _ = signature(locate(composed["_target_"]))
+    own = set(names) - {"self", "spec", "net", "optimizer", "schedule"}
+    assert set(composed) - {"_target_"} == own, "the config and the constructor differ"
+    assert (CONF / "model" / f"{model}.yaml").read_text().splitlines()[1].startswith("# ")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_it_lies_where_the_mirror_rule_says(model):
+    module = importlib.import_module(f"modules.{model.replace('/', '.')}")
+    target = compose([f"model={model}"]).values["model"]["_target_"]
+    assert target.startswith(f"{module.__name__}.")
+    room, _, name = model.rpartition("/")
+    assert (ROOT / "tests/modules" / room / f"test_{name}.py").is_file()
+
+
+def test_every_method_has_a_config():
+    targets = {compose([f"model={model}"]).values["model"]["_target_"] for model in MODELS}
+    for path in (ROOT / "modules").rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        module = importlib.import_module(name)
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Method) and value.__module__ == name and name != "modules.method":
+                assert f"{name}.{value.__qualname__}" in targets, f"{value.__name__} has no config"
