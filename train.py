@@ -47,6 +47,7 @@ def start(arguments: list[str]) -> int:
         cli.tell(meeting, "")
         raise
     if meeting:
+        run = run.afresh()
         run.freeze()
         cli.tell(meeting, str(run.folder))
     return execute(run)
@@ -64,12 +65,13 @@ def hydra(arguments: list[str]) -> int:
     """Sweeps, completion and `--cfg` are Hydra's own."""
     from hydra import main as hydra_main
 
-    from compendium.compose import check_sweep, register
+    from compendium import sweep
+    from compendium.compose import register
 
     register()
-    check_sweep(arguments)
+    sys.argv[1:] = sweep.check(arguments)
     hydra_main(version_base="1.3", config_path="conf", config_name="train")(lambda config: None)()
-    return cli.sweep_exit_code()
+    return sweep.outcome.exit_code()
 
 
 if __name__ == "__main__":

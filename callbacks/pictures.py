@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,9 +36,10 @@ def panels(sets: Mapping[str, Tensor], spec: DataSpec, title: str) -> Figure:
         title: of the whole figure.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(4.3 * len(sets), 4.8), dpi=DPI, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)  # type: ignore[union-attr]
+    spacing = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06)
+    figure = Figure(figsize=(4.3 * len(sets), 4.8), dpi=DPI, layout=spacing)
     figure.suptitle(title, fontsize=13)
     axes = figure.subplots(1, len(sets), squeeze=False)[0]
     finite = {name: x.detach().cpu().float().nan_to_num(0, 0, 0) for name, x in sets.items()}
@@ -88,14 +90,16 @@ def _grids(axes: Sequence[Axes], sets: Mapping[str, Tensor], spec: DataSpec) -> 
 
 def _histograms(axes: Sequence[Axes], sets: Mapping[str, Tensor], spec: DataSpec) -> None:
     low, high = _limits(list(sets.values())[-1].flatten())
-    tallest = 0.0
+    edges = np.linspace(low, high, 51)
     for axis, x in zip(axes, sets.values(), strict=True):
-        density, *_ = axis.hist(x.flatten().numpy(), bins=50, range=(low, high), density=True, color=INK)
-        tallest = max(tallest, float(density.max()))
+        # Shares of all records, in the frame or not: what lies outside is missing from the area.
+        density = np.histogram(x.flatten().numpy(), edges)[0] / max(len(x), 1) / (edges[1] - edges[0])
+        axis.stairs(density, edges, fill=True, color=INK)
         axis.set_xlabel(spec.features[0] if spec.features else "x")
         axis.set_ylabel("density")
+    top = max(axis.get_ylim()[1] for axis in axes)
     for axis in axes:
-        axis.set_ylim(0, 1.05 * tallest)
+        axis.set_ylim(0, top)
 
 
 def _scatters(axes: Sequence[Axes], sets: Mapping[str, Tensor], spec: DataSpec) -> None:
@@ -111,7 +115,9 @@ def _scatters(axes: Sequence[Axes], sets: Mapping[str, Tensor], spec: DataSpec) 
     for axis, points in zip(axes, shown, strict=True):
         # Fewer points may be larger and darker; many must stay apart.
         size = min(9.0, max(1.5, 6000 / max(len(points), 1)))
-        axis.scatter(*points.T.numpy(), s=size, alpha=0.55, color=INK, linewidths=0, rasterized=True)
+        axis.scatter(
+            points[:, 0].numpy(), points[:, 1].numpy(), s=size, alpha=0.55, color=INK, linewidths=0, rasterized=True
+        )
         axis.set(xlim=limits[0], ylim=limits[1], xlabel=names[0], ylabel=names[1], box_aspect=1)
         axis.grid(alpha=0.25, linewidth=0.5)
 
@@ -120,7 +126,7 @@ def _outside(axis: Axes) -> str:
     """How many of a scatter plot's points the frame cuts off, where it does."""
     if not axis.collections:
         return ""
-    points = torch.as_tensor(axis.collections[0].get_offsets().data)
+    points = torch.as_tensor(np.asarray(axis.collections[0].get_offsets()))
     low, high = torch.tensor([axis.get_xlim(), axis.get_ylim()]).T
     count = int(((points < low) | (points > high)).any(1).sum())
     return f", {count} of them outside the frame" if count else ""

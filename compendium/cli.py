@@ -10,6 +10,7 @@ from pathlib import Path
 
 from compendium.config import choices, summary
 from compendium.errors import UserError
+from compendium.interruption import tasks_per_node
 
 HYDRA_FLAGS = ("-m", "--multirun", "-sc", "--shell-completion", "-c", "--cfg", "-p", "--package", "-i", "--info", "--hydra-help", "--version", "-r", "--resolve", "-cn", "-cp", "-cd", "--config-name", "--config-path", "--config-dir")
 
@@ -69,6 +70,7 @@ def rendezvous(arguments: Sequence[str]) -> Path | None:
     """Where the first process of an srun step leaves the run's folder for the others; None outside of srun."""
     if int(os.environ.get("SLURM_NTASKS", "1")) < 2 or "SLURM_STEP_ID" not in os.environ:
         return None
+    os.environ.setdefault("SLURM_NTASKS_PER_NODE", tasks_per_node())  # trainer=slurm reads it; `srun -n` leaves it out
     runs = next((argument.partition("=")[2] for argument in arguments if argument.startswith("runs=")), "runs")
     step = [os.environ.get(f"SLURM_{name}", "0") for name in ("JOB_ID", "STEP_ID", "RESTART_COUNT")]
     return Path(runs).expanduser().absolute() / ".srun" / ".".join(step)

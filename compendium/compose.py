@@ -6,7 +6,6 @@ known key, missing values, values of the wrong type, a `_target_` outside the al
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from compendium.config import ALLOWED, CONF, allowed, choices
 from compendium.errors import UserError, UserErrors, did_you_mean
+from compendium.secrecy import secrets
 
 FILE_CHOICES = {
     ".csv": "csv",
@@ -64,9 +64,11 @@ def compose(arguments: Sequence[str]) -> Composed:
         UserErrors: everything that is wrong with them.
     """
     register()
-    arguments = [expand_path(argument) for argument in arguments]
+    arguments = [part for argument in arguments for part in expand_path(argument)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         overrides, errors = parse(arguments)
+        errors += [several(override) for override in overrides if override.is_sweep_override()]
+        overrides = [override for override in overrides if not override.is_sweep_override()]
         groups = [override for override in overrides if is_group(override) or override.key_or_group.startswith("hydra")]
         values = [override for override in overrides if override not in groups]
         errors += [error for override in groups if (error := check_choice(override))]
@@ -94,6 +96,10 @@ def compose(arguments: Sequence[str]) -> Composed:
         for path, target in targets(plain)
         if not allowed(str(target))
     ]
+    errors += [
+        UserError(f"{path} holds a secret, and configs are written down.", "Give it in the environment (HF_TOKEN, WANDB_API_KEY, ...).")
+        for path in secrets(plain)
+    ]
     if errors:
         raise UserErrors(errors)
     assert isinstance(plain, dict)
@@ -101,29 +107,29 @@ def compose(arguments: Sequence[str]) -> Composed:
     return Composed({str(key): value for key, value in plain.items()}, names)
 
 
-def expand_path(argument: str) -> str:
+def expand_path(argument: str) -> list[str]:
     """`data=my.csv` and `data=pictures/` name the user's own file or folder: spell them out."""
     key, sign, value = argument.partition("=")
     if key != "data" or not sign or value in choices("data"):
-        return argument
+        return [argument]
     path = Path(value).expanduser()
+    if "," in value and not path.exists():  # a sweep: each of its jobs comes here by itself
+        return [argument]
     if path.suffix.lower() in FILE_CHOICES:
-        return f"data={FILE_CHOICES[path.suffix.lower()]},data.path={value}"
+        return [f"data={FILE_CHOICES[path.suffix.lower()]}", f"data.path={value}"]
     if path.is_dir():
-        return f"data=image_folder,data.path={value}"
-    return argument
+        return ["data=image_folder", f"data.path={value}"]
+    return [argument]
 
 
-def parse(arguments: Sequence[str]) -> tuple[list[Override], list[UserError]]:
+def parse(
+    arguments: Sequence[str], parser: OverridesParser | None = None
+) -> tuple[list[Override], list[UserError]]:
     """Overrides, and a message for each argument that is none."""
-    parser = OverridesParser.create()
+    parser = parser or OverridesParser.create()
     overrides: list[Override] = []
     errors: list[UserError] = []
-    flat = itertools.chain.from_iterable(
-        argument.split(",", 1) if argument.startswith("data=") and ",data.path=" in argument else [argument]
-        for argument in arguments
-    )
-    for argument in flat:
+    for argument in arguments:
         try:
             overrides += parser.parse_overrides([argument])
         except HydraException:
@@ -132,6 +138,12 @@ def parse(arguments: Sequence[str]) -> tuple[list[Override], list[UserError]]:
                 mend = "python train.py --help lists what there is."
             errors.append(UserError(f"'{argument}' is not understood.", mend))
     return overrides, errors
+
+
+def several(override: Override) -> UserError:
+    """Several values where a run has one."""
+    mend = "-m makes a sweep of it: python train.py -m ...; a value with a comma in it is quoted: 'KEY=\"a,b\"'"
+    return UserError(f"{override.input_line} gives several values, and a run has one.", mend)
 
 
 def is_group(override: Override) -> bool:
@@ -185,12 +197,8 @@ def check_key(override: Override, base: DictConfig) -> UserError | None:
     if override.is_delete():
         return None
     default = OmegaConf.select(base, key, throw_on_missing=False, throw_on_resolution_failure=False)
-    values = override.sweep_iterator() if override.is_sweep_override() else [override.value()]
-    for value in values:
-        wrong = mismatch(default, value)
-        if wrong:
-            return UserError(f"{key}={value}: {wrong}.", f"the default is {key}={default}")
-    return None
+    wrong = mismatch(default, override.value())
+    return UserError(f"{key}={override.value()}: {wrong}.", f"the default is {key}={default}") if wrong else None
 
 
 def mismatch(default: Any, value: Any) -> str | None:

@@ -112,14 +112,19 @@ def instantiate(node: Mapping[str, Any], *args: Any, where: str = "", **more: An
         more: keyword arguments that win over the node's.
 
     Raises:
-        UserError: no `_target_`, outside the allow-list, or an argument that the target does not take.
+        UserError: no `_target_`, outside the allow-list, an argument that the target does not take, or a value that it
+            refuses.
     """
     if "_target_" not in node:
         raise UserError(f"{where or 'config'} names no _target_.")
     target = locate(str(node["_target_"]), where)
     arguments = {key: value for key, value in node.items() if not key.startswith("_")} | more
     check_arguments(target, arguments, where or str(node["_target_"]), len(args))
-    return target(*args, **arguments)
+    try:
+        return target(*args, **arguments)
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{where or node['_target_']}: {reason}", "debug=true shows where it comes from") from error
 
 
 def check_arguments(target: Any, arguments: Mapping[str, Any], where: str, positional: int = 0) -> None:
@@ -144,7 +149,11 @@ def signature(target: Any) -> tuple[list[str], list[str], bool]:
     """
     names: list[str] = []
     required: list[str] = []
-    owners = [vars(cls)["__init__"] for cls in target.__mro__ if "__init__" in vars(cls)] if inspect.isclass(target) else []
+    owners = []
+    if inspect.isclass(target):
+        owners = [vars(cls)["__init__"] for cls in target.__mro__[:-1] if "__init__" in vars(cls)]
+        if not owners:
+            return names, required, False  # no constructor of its own: it takes nothing
     for function in owners or [target]:
         try:
             parameters = list(inspect.signature(function).parameters.values())

@@ -12,13 +12,14 @@ import traceback
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from compendium import __version__
 from compendium.config import instantiate, locate
 from compendium.errors import UserError, UserErrors, report
-from compendium.interruption import Interrupted, interruption, requeue, slurm_job
+from compendium.interruption import Interrupted, interruption, requeue, requeued, slurm_job, srun_step, started_by_srun
 from compendium.run import Run, short, write_json
 
 STAGES = ("fit", "test", "validate", "predict")
@@ -44,21 +45,22 @@ def execute(run: Run) -> int:
         return follow(run)
     if run.config["dry"]:
         return check_only(run)
-    if run.config["resume"] == "never" and run.config["run"] == "fit":
-        run.set_aside()
+    if not requeued():  # a job that SLURM starts again goes on
+        run = run.afresh()
     result = run.result
     if result is not None and run.config["run"] == "fit" and run.config["resume"] == "auto":
         show(run, result["figures"])
         print(f"done already, in {short(run.folder)}; resume=never starts again, seed= starts another")
         return 0
+    fresh = not (run.folder / "config.json").exists()
     with run.locked():
         run.freeze()
-        return guarded(run)
+        return guarded(run, fresh)
 
 
 def follow(run: Run) -> int:
     """A process that the first one or SLURM started: the same work, without a word."""
-    if "SLURM_PROCID" not in os.environ:
+    if not started_by_srun():
         end_with_parent()
     try:
         work(run)
@@ -70,11 +72,11 @@ def follow(run: Run) -> int:
     return 0
 
 
-def guarded(run: Run) -> int:
-    """Do the work and write down how it ended, whatever happens."""
+def guarded(run: Run, fresh: bool) -> int:
+    """Do the work and write down how it ended, whatever happens. A mistake before the first step leaves no new folder."""
     run.mark("running", job=slurm_job())
     if slurm_job():
-        print(f"job {slurm_job()}: SIGUSR1 and SIGTERM are handled by Compendium (save, requeue, stop) and by nobody else")
+        print(f"SLURM job {slurm_job()}, {srun_step()}: SIGUSR1 and SIGTERM are handled by Compendium alone (save, requeue, stop)")
     started = time.monotonic()
     try:
         figures = work(run)
@@ -88,9 +90,12 @@ def guarded(run: Run) -> int:
         print("stopped; the same command continues from the last checkpoint", file=sys.stderr)
         return 130
     except UserError as error:
-        run.mark("failed", reason=error.what)
         if run.config["debug"]:
             traceback.print_exc()
+        if fresh and not run.begun:
+            run.forget()
+        else:
+            run.mark("failed", reason=error.what)
         return report(error)
     except BaseException as error:
         (run.folder / "traceback.txt").write_text(traceback.format_exc())
@@ -234,49 +239,53 @@ def build_trainer(run: Run, method: Any, logger: Any) -> Any:
 
 def fit(run: Run, parts: Parts) -> None:
     """Train from where the run stands."""
-    from callbacks.checkpoint import Checkpoint
-    from modules.method import read_checkpoint
-
     last = resumable(run)
-    if last is None:
-        parts.logger.rewind(0)
-    elif read_checkpoint(last).get("finished"):
-        checkpoint = read_checkpoint(last)
+    checkpoint = checked_checkpoint(parts.method, last) if last else None
+    if checkpoint and checkpoint["finished"]:
         parts.method.restore(checkpoint["state_dict"], last)
-        log_state = next((s for k, s in checkpoint["callbacks"].items() if "offset" in s), {"offset": 0})
-        parts.logger.rewind(log_state["offset"])
+        parts.logger.rewind(next((state["offset"] for state in checkpoint["callbacks"].values() if "offset" in state), 0))
         return load_best(run, parts)
-    else:
-        check_same_method(parts.method, last)
+    if checkpoint is None:
+        parts.logger.rewind(0)
     launch(run)
     parts.trainer.fit(parts.method, parts.data, ckpt_path=last, weights_only=True)
-    if parts.trainer.state.status == "interrupted":
-        raise Interrupted(interruption.signum or signal.SIGINT)
-    assert any(isinstance(callback, Checkpoint) for callback in parts.trainer.callbacks)
     load_best(run, parts)
 
 
 def resumable(run: Run) -> Path | None:
     """The checkpoint to continue from."""
     resume = run.config["resume"]
-    if resume not in ("auto", "never"):
-        return Path(resume).expanduser()
     last = run.checkpoints / "last.ckpt"
-    return last if resume == "auto" and last.is_file() else None
+    if (resume == "auto" or requeued()) and last.is_file():
+        return last
+    return None if resume in ("auto", "never") else Path(resume).expanduser()
 
 
-def check_same_method(method: Any, path: Path) -> None:
-    """Refuse another model's checkpoint, and one without training state, before anything is loaded."""
+def checked_checkpoint(method: Any, path: Path, training: bool = True) -> dict[str, Any]:
+    """The content of a checkpoint of this method.
+
+    Args:
+        method: whose weights are wanted.
+        path: the file.
+        training: whether the training state is wanted too.
+
+    Raises:
+        UserError: not readable, another model's, weights that do not fit, or no training state.
+    """
     from modules.method import read_checkpoint
 
     checkpoint = read_checkpoint(path)
     own = f"{type(method).__module__}.{type(method).__qualname__}"
     other = checkpoint.get("method")
     if other != own:
-        raise UserError(f"{path} holds {other or 'no model of this project'}, not {own}.", "Give this model's own, or resume=never.")
-    if "loops" not in checkpoint:
-        raise UserError(f"{path} holds weights but no training state to continue from.", "resume from last.ckpt; evaluate this one with run=test ckpt=PATH")
-    method.restore(checkpoint.get("current_model_state", checkpoint["state_dict"]), path)
+        raise UserError(f"{short(path)} holds {other or 'no model of this project'}, not {own}.", "Give this model's own.")
+    if training and "loops" not in checkpoint:
+        raise UserError(
+            f"{short(path)} holds weights but no training state to continue from.",
+            "Resume from last.ckpt; evaluate this one with run=test ckpt=PATH.",
+        )
+    method.fits(checkpoint["state_dict"], path)
+    return checkpoint
 
 
 def load_best(run: Run, parts: Parts) -> None:
@@ -294,8 +303,6 @@ def load_weights(run: Run, parts: Parts) -> None:
     Raises:
         UserError: there are none, or they are another model's.
     """
-    from modules.method import read_checkpoint
-
     named = run.config["ckpt"]
     if named is None:
         named = "best" if (run.checkpoints / "best.ckpt").is_file() else "last"
@@ -305,11 +312,7 @@ def load_weights(run: Run, parts: Parts) -> None:
             f"this run has no {named} checkpoint yet: there is no {short(path)}.",
             "Train it first with run=fit and the same arguments, or give ckpt=PATH.",
         )
-    checkpoint = read_checkpoint(path)
-    own = f"{type(parts.method).__module__}.{type(parts.method).__qualname__}"
-    if checkpoint.get("method") != own:
-        raise UserError(f"{path} holds {checkpoint.get('method') or 'no model of this project'}, not {own}.")
-    parts.method.restore(checkpoint["state_dict"], path)
+    parts.method.restore(checked_checkpoint(parts.method, path, training=False)["state_dict"], path)
 
 
 def evaluate(parts: Parts, stage: str) -> dict[str, float]:
@@ -413,7 +416,7 @@ def summary(run: Run, figures: Mapping[str, float], seconds: float) -> dict[str,
         "run": run.config["choices"] | {"seed": run.config["seed"]},
         "figures": dict(figures),
         "seconds": round(seconds, 3),
-        "command": command(),
+        "command": run.config.get("command") or command(),
         "versions": {
             "compendium": __version__,
             "python": platform.python_version(),
@@ -423,8 +426,9 @@ def summary(run: Run, figures: Mapping[str, float], seconds: float) -> dict[str,
     }
 
 
+@cache
 def command() -> str:
-    """The command line, as typed."""
+    """The command line, as typed; asked for the first time before `launch` replaces it."""
     import shlex
 
     return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -448,7 +452,8 @@ def show(run: Run, figures: Mapping[str, float]) -> None:
 
 def rank() -> int:
     """This process's number among those of the run, before Lightning knows it."""
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK") if started_by_srun() else ("RANK", "LOCAL_RANK")
+    for name in names:
         if os.environ.get(name):
             return int(os.environ[name])
     return 0
@@ -458,6 +463,7 @@ def launch(run: Run) -> None:
     """Let the processes that Lightning starts begin from the frozen config, never from the command line."""
     from compendium.config import ROOT
 
+    command()
     if not rank():
         sys.argv = [str(ROOT / "train.py"), "--frozen", str(run.folder)]
 

@@ -61,8 +61,30 @@ def slurm_job() -> str | None:
     return os.environ.get("SLURM_JOB_ID")
 
 
+def started_by_srun() -> bool:
+    """Whether SLURM started all processes of this run; in a job of one process, Lightning starts the others."""
+    return "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def srun_step() -> str:
+    """How many processes `srun` started, in words."""
+    tasks, nodes = (int(os.environ.get(f"SLURM_{name}", "1")) for name in ("NTASKS", "NNODES"))
+    return f"{tasks} process{'es' * (tasks > 1)} on {nodes} node{'s' * (nodes > 1)}"
+
+
+def tasks_per_node() -> str:
+    """How many processes of this run `srun` started on each node."""
+    nodes = int(os.environ.get("SLURM_NNODES", "1"))
+    return os.environ.get("SLURM_NTASKS_PER_NODE") or str(int(os.environ.get("SLURM_NTASKS", "1")) // nodes)
+
+
+def requeued() -> bool:
+    """Whether SLURM has started this job before."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+
+
 def requeue() -> str:
-    """Give this job back to SLURM.
+    """Give this job back to SLURM, unless it was cancelled.
 
     Returns:
         What became of it, in a line.
@@ -70,7 +92,13 @@ def requeue() -> str:
     job = slurm_job()
     if job is None:
         return "the same command continues"
-    done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, check=False)
+    if "JobState=CANCELLED" in scontrol("show", "job", os.environ["SLURM_JOB_ID"]).stdout:
+        return f"SLURM job {job} was cancelled; the same command continues"
+    done = scontrol("requeue", job)
     if done.returncode == 0:
         return f"SLURM job {job} is requeued"
     return f"SLURM job {job} was not requeued ({done.stderr.strip()}); the same command continues"
+
+
+def scontrol(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["scontrol", *arguments], capture_output=True, text=True, check=False)

@@ -6,10 +6,11 @@ import os
 import subprocess
 from typing import Any
 
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 from compendium.errors import UserError
+from compendium.interruption import started_by_srun, tasks_per_node
 
 DDP = {
     "ddp": {},
@@ -42,6 +43,7 @@ class Slurm(SLURMEnvironment):
     """SLURM as the launcher of the processes; its signals are `compendium.interruption`'s alone."""
 
     def __init__(self) -> None:
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", tasks_per_node())  # `srun -n` leaves it out
         super().__init__(auto_requeue=False)
 
     @property
@@ -57,5 +59,8 @@ class Slurm(SLURMEnvironment):
 
 
 def environment() -> Any:
-    """The cluster environment of processes that `srun` started; None elsewhere."""
-    return Slurm() if "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1 else None
+    """Who starts the processes inside of a SLURM job: `srun`, or Lightning where the job has one; None elsewhere."""
+    if started_by_srun():
+        return Slurm()
+    alone = "SLURM_NTASKS" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ
+    return LightningEnvironment() if alone else None

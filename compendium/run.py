@@ -9,17 +9,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compendium.compose import Composed
 from compendium.errors import UserError
+
+if TYPE_CHECKING:
+    from compendium.compose import Composed
 
 VOLATILE = ("run", "resume", "ckpt", "runs", "dry", "debug", "logger", "experiment")
 """Keys that say how a run is made or watched, not what comes out of it."""
@@ -112,6 +116,25 @@ class Run:
             except OSError:  # a file system without locks: SLURM's job ids keep runs apart there
                 pass
             yield
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything in the folder that a person could miss."""
+        return self.checkpoints.exists() or (self.folder / "metrics.jsonl").exists()
+
+    def forget(self) -> None:
+        """Remove the folder, and the folders above it that it leaves empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            for parent in itertools.islice(self.folder.parents, 4):
+                parent.rmdir()
+
+    def afresh(self) -> Run:
+        """This run with `resume=never` carried out: what was there is set aside, and it continues what it now begins."""
+        if self.config["resume"] != "never" or self.config["run"] != "fit":
+            return self
+        self.set_aside()
+        return Run(self.config | {"resume": "auto"}, self.folder)
 
     def set_aside(self) -> None:
         """Make room for a fresh start and lose nothing: what is there moves to `NAME.old-1`, `.old-2`, ..."""

@@ -39,10 +39,16 @@ def reseed(seed: int, *stream: int | str) -> None:
 
 @contextmanager
 def seeded(seed: int, *stream: int | str) -> Iterator[None]:
-    """Draw from `stream` inside the block, and leave torch's CPU state as it was."""
+    """Draw from `stream` inside the block, on any device, and leave torch's states as they were."""
     state = torch.get_rng_state()
-    torch.default_generator.manual_seed(derive(seed, *stream))
+    on_devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    value = derive(seed, *stream)
+    torch.default_generator.manual_seed(value)
+    if on_devices:
+        torch.cuda.manual_seed_all(value)
     try:
         yield
     finally:
         torch.set_rng_state(state)
+        if on_devices:
+            torch.cuda.set_rng_state_all(on_devices)

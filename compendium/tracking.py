@@ -11,7 +11,6 @@ import csv
 import json
 import os
 import queue
-import re
 import threading
 import time
 import warnings
@@ -24,6 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from compendium.extras import require
 from compendium.run import Run, replacing
+from compendium.secrecy import without_secrets
 
 CLOSING_SECONDS = 30.0
 
@@ -241,27 +241,3 @@ class WandB(Mirror):
         if state == "preempted":
             self.wandb.mark_preempting()
         self.wandb.finish(exit_code={"done": 0}.get(state, 1), quiet=True)
-
-
-SECRET_KEY = re.compile(r"(?i)(^|[_.-])(token|secret|password|passwd|api_?key|credentials?)$")
-SECRET_VALUE = re.compile(r"^(hf_\w{20,}|sk-[\w-]{16,}|gh[pousr]_\w{20,}|AKIA\w{12,})$|//[^/\s:@]+:[^/\s@]+@")
-
-
-def secrets(node: Any, path: str = "") -> list[str]:
-    """Paths of config values that look like secrets, by their key or by their form."""
-    if isinstance(node, Mapping):
-        return [found for key, value in node.items() for found in secrets(value, f"{path}.{key}" if path else str(key))]
-    if isinstance(node, list | tuple):
-        return [found for index, value in enumerate(node) for found in secrets(value, f"{path}[{index}]")]
-    if isinstance(node, str) and node and (SECRET_KEY.search(path) or SECRET_VALUE.search(node)):
-        return [path]
-    return []
-
-
-def without_secrets(node: Any, path: str = "") -> Any:
-    """The same config with `***` in place of whatever looks like a secret."""
-    if isinstance(node, Mapping):
-        return {key: without_secrets(value, f"{path}.{key}" if path else str(key)) for key, value in node.items()}
-    if isinstance(node, list):
-        return [without_secrets(value, path) for value in node]
-    return "***" if secrets(node, path) else node

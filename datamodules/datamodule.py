@@ -49,7 +49,7 @@ class DataModule(LightningDataModule):
     batch_type: ClassVar[type]
     kinds: ClassVar[tuple[str, ...]] = ("image", "vector")
     targets: ClassVar[tuple[str | None, ...]] = (None, "class", "real")
-    draws: ClassVar[tuple[str, ...]] = ()
+    draws: tuple[str, ...] = ()
     """Splits for which `present` draws random numbers, from torch's global state, seeded for it."""
 
     def __init__(
@@ -247,6 +247,7 @@ class Batches:
     def __init__(self, data: DataModule, split: str) -> None:
         self.data = data
         self.split = split
+        data.setup()
         if split == "train":
             self._check_share()
 

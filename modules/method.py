@@ -148,7 +148,16 @@ class Method(LightningModule):
         return method.eval()
 
     def restore(self, state: Mapping[str, Tensor], path: str | Path) -> None:
-        """Load weights, and say in one line which do not fit.
+        """Load the weights of a checkpoint.
+
+        Raises:
+            UserError: weights that are missing, unexpected, or of another shape.
+        """
+        self.fits(state, path)
+        self.load_state_dict(state)
+
+    def fits(self, state: Mapping[str, Tensor], path: str | Path) -> None:
+        """Say in one line which weights of a checkpoint do not fit.
 
         Raises:
             UserError: weights that are missing, unexpected, or of another shape.
@@ -167,7 +176,6 @@ class Method(LightningModule):
                 + (f" and {len(wrong) - 3} more." if len(wrong) > 3 else "."),
                 "Give the checkpoint of a run with the same model, net and data.",
             )
-        self.load_state_dict(state)
 
 
 class SolvedMethod(Method):

@@ -11,6 +11,8 @@ from callbacks.evaluation.base import Evaluation
 from callbacks.metrics.densities import bits_per_dimension
 from callbacks.metrics.precision import precise
 from datamodules.batches import Unlabelled
+from datamodules.datamodule import DataModule
+from datamodules.source import Truth
 from modules.capabilities import Density
 
 
@@ -19,8 +21,8 @@ class Likelihood(Evaluation):
 
     - `nll`: mean of -ln q(x), nats per record, of x as the method receives it.
     - `bits_per_dim`: see `callbacks.metrics.densities.bits_per_dimension`.
-    - `kl`, `kl_se`: where the exact law p of the records is known (`data.truth`) and x reaches the method as the
-      source gave it: KL(p || q) estimated as the mean of ln p(x) - ln q(x), and its standard error, nats per record.
+    - `kl`, `kl_se`: where the exact law p of x is known (see `law_of_x`): KL(p || q) estimated as the mean of
+      ln p(x) - ln q(x), and its standard error, nats per record.
 
     Which records count does not depend on the number of processes: each takes those of its share that lie among the
     first `limit` of the split. A NaN log density makes the figures NaN.
@@ -41,7 +43,7 @@ class Likelihood(Evaluation):
 
     def start(self, method, data) -> None:
         self.data = data
-        self.truth = data.truth if data.truth is not None and untouched(data, self.split) else None
+        self.truth = law_of_x(data, self.split)
         self.log_q: list[torch.Tensor] = [torch.empty(0, dtype=torch.float64)]
         self.log_p: list[torch.Tensor] = [torch.empty(0, dtype=torch.float64)]
 
@@ -67,10 +69,14 @@ class Likelihood(Evaluation):
         return figures
 
 
-def untouched(data: Any, split: str) -> bool:
-    """Whether the presentation hands on x as the source gave it, judged by the first records of a split.
+def law_of_x(data: Any, split: str) -> Truth | None:
+    """The exact law of x as the method receives it; None where it is not known.
 
-    By the records and not by the spec: standardised vectors have the same spec as raw ones.
+    A presentation that rescales x and has a `truth` of its own has carried the law along. The source's law holds as
+    long as x is what the source gave; the first records of the split tell, for standardised vectors have the spec of
+    raw ones.
     """
+    if data.truth is None or type(data).truth is not DataModule.truth:
+        return data.truth
     rows = data.rows[split][:16]
-    return torch.equal(data.records(split, 16).x, data.columns["x"][rows])
+    return data.truth if torch.equal(data.records(split, 16).x, data.columns["x"][rows]) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ class Samples(Evaluation):
     - `frechet_real`: the same with the first n training records in the place of the draws: what real records score,
       and so the floor of `frechet`. Few records bias all such estimates upwards; this one equally.
 
-    See `callbacks.metrics.distances` for the formulas. Draws that are not finite make the figures NaN.
+    See `callbacks.metrics.distances` for the formulas. Draws that are not finite make the figures NaN; so does a split
+    of fewer than two records.
 
     Draws come in chunks of `CHUNK`, chunk i from a random stream of its own: the figures depend on the seed of the
     data, and not on the number of processes. Process 0 compares, and writes `samples.png` into the run folder.
@@ -83,6 +85,8 @@ class Samples(Evaluation):
 
     def compare(self, drawn: Tensor, real: Tensor, data: Any) -> dict[str, float]:
         """The figures, and the picture."""
+        if min(len(drawn), len(real)) < 2:
+            return dict.fromkeys(("sliced_wasserstein", "mmd", "frechet", "frechet_real"), math.nan)
         title = f"{data.spec.name}: samples and real records ({self.split} split)"
         figure = panels({"samples": drawn, "real": real}, data.spec, title)
         save(figure, Path(data.trainer.default_root_dir) / "samples.png")

@@ -112,14 +112,15 @@ class Pictures:
         failures = [(row, item) for row, item in zip(numbers, decoded, strict=True) if isinstance(item, Exception)]
         if failures:
             raise self._broken(failures)
-        for row, item in zip(numbers, decoded, strict=True):
+        arrays = [item for item in decoded if isinstance(item, np.ndarray)]
+        for row, item in zip(numbers, arrays, strict=True):
             if item.shape != self.shape:
                 (_, height, width), (_, first_height, first_width) = item.shape, self.shape
                 raise UserError(
                     f"{self.name(row)} has {height} x {width} pixels, not {first_height} x {first_width} as the first.",
                     f"Bring all to one size: data.size={min(self.shape[1:])}",
                 )
-        return torch.from_numpy(np.stack(decoded))
+        return torch.from_numpy(np.stack(arrays))
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         """Rows (B,) -> float32 (B, C, H, W) in [0, 1]."""

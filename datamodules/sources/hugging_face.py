@@ -15,7 +15,7 @@ from datamodules.source import Records, Source
 from datamodules.sources.checks import existing, known, not_empty, several_classes
 from datamodules.sources.decoding import Pictures, channels_checked
 from datamodules.sources.targets import targets
-from datamodules.spec import DataSpec
+from datamodules.spec import DataSpec, Target
 
 SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 LABELS = ("label", "labels", "target", "y", "class")
@@ -166,7 +166,8 @@ class HuggingFace(Source):
 
         pictures = Pictures(fetch, name, len(encoded), self.size, self.channels)
         columns: dict[str, Any] = {"x": pictures.in_memory(self.memory_gb)}
-        target, classes = None, ()
+        target: Target | None = None
+        classes: tuple[str, ...] = ()
         if label is not None:
             values = np.concatenate([np.asarray(part[:][label]) for part in parts.values()])
             target, classes, columns["y"] = self._targets(library, parts["train"].features[label], values, label)

@@ -60,7 +60,7 @@ class ImageFolder(Source):
         labelled = bool(classes)
         if labelled:
             several_classes(classes, str(root))
-        indices = {label: index for index, label in enumerate(classes)} if labelled else {None: -1}
+        indices: dict[str | None, int] = {label: index for index, label in enumerate(classes)} or {None: -1}
         for split, names in found.items():
             for label, file in names:
                 if label not in indices:
@@ -90,7 +90,9 @@ def listed(folder: Path) -> list[tuple[str | None, Path]]:
     """(class or None, file) of the pictures of one split, in the order of their names."""
     flat = [file for file in sorted(folder.iterdir()) if is_picture(file)]
     classes = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
-    nested = [(entry.name, file) for entry in classes for file in sorted(entry.rglob("*")) if is_picture(file)]
+    nested: list[tuple[str | None, Path]] = [
+        (entry.name, file) for entry in classes for file in sorted(entry.rglob("*")) if is_picture(file)
+    ]
     if flat and nested:
         raise UserError(
             f"{folder} holds {len(flat)} pictures beside folders with pictures ({nested[0][0]}, ...).",

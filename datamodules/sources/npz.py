@@ -13,7 +13,7 @@ from compendium.errors import UserError
 from datamodules.source import Records, Source
 from datamodules.sources.checks import existing, finite, known, not_empty
 from datamodules.sources.targets import TASKS, targets
-from datamodules.spec import DataSpec
+from datamodules.spec import DataSpec, Target
 
 DEFAULTS = {"x": "x", "y": "y", "x_test": "x_test", "y_test": "y_test"}
 
@@ -64,7 +64,8 @@ class Npz(Source):
             )
         columns = {"x": torch.cat(parts)}
         finite(columns["x"], f"{path}: '{self.names['x']}'")
-        target, classes = None, ()
+        target: Target | None = None
+        classes: tuple[str, ...] = ()
         if "y" in arrays and self.task != "none":
             if "x_test" in arrays and "y_test" not in arrays:
                 raise UserError(
@@ -93,27 +94,25 @@ class Npz(Source):
         return Records(spec, columns, splits={"train": rows[0], "test": rows[1]} if len(rows) == 2 else {})
 
     def _arrays(self, path: Path) -> dict[str, np.ndarray]:
+        if not zipfile.is_zipfile(path):
+            raise UserError(
+                f"{path} is no .npz archive, or a broken one.", "Write it with np.savez(path, x=..., y=...)."
+            )
+        arrays = {}
         try:
             with np.load(path, allow_pickle=False) as archive:
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise UserError(
-                        f"{path} holds a single array, not an archive.", "Write it with np.savez(path, x=..., y=...)."
-                    )
-                arrays = {}
                 for role, name in self.names.items():
                     if name is None or (name == DEFAULTS[role] and role != "x" and name not in archive.files):
                         continue
                     arrays[role] = archive[known(name, archive.files, f"data.{role}", "array")]
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            if "pickle" in str(error).lower() and zipfile.is_zipfile(path):
-                what = f"{path} holds pickled objects, which could run any code and are not loaded."
-                raise UserError(what, "Save plain number or string arrays: array.astype(np.float32).") from None
-            raise UserError(
-                f"{path} is no .npz archive, or a broken one ({error}).", "Write it with np.savez(path, x=..., y=...)."
-            ) from None
+            if "pickle" not in str(error):
+                raise UserError(f"{path} is a broken archive: {error}.") from None
+            what = f"{path} holds pickled objects, which could run any code and are not loaded."
+            raise UserError(what, "Save plain number or string arrays: array.astype(np.float32).") from None
         for role in ("x", "x_test"):
             if role in arrays:
-                not_empty(len(arrays[role]), f"{path}: '{self.names[role]}'")
+                not_empty(arrays[role].size, f"{path}: '{self.names[role]}'")
         return arrays
 
     def _images_or_vectors(self, array: np.ndarray, role: str) -> Tensor:

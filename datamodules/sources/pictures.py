@@ -67,7 +67,7 @@ class PicturePatches(Source):
         several_classes(self.pictures, "data.pictures")
 
     def load(self) -> Records:
-        folder = Path(require("skimage.data", extra="vision", needed_by="data=pictures").__file__).parent
+        folder = Path(str(require("skimage.data", extra="vision", needed_by="data=pictures").__file__)).parent
         patches, labels, fractions = [], [], []
         for index, name in enumerate(self.pictures):
             picture = torch.from_numpy(decode(folder / FILES[name], None, self.channels))

@@ -19,7 +19,7 @@ from compendium.extras import require
 from datamodules.source import Records, Source
 from datamodules.sources.checks import existing, finite, known, not_empty
 from datamodules.sources.targets import TASKS, targets
-from datamodules.spec import DataSpec
+from datamodules.spec import DataSpec, Target
 
 FEW = 20
 MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "?"])
@@ -94,7 +94,8 @@ class TableFile(Source):
         for index, name in enumerate(features):
             finite(x[:, index], f"{path}: column '{name}'", cells.position)
         columns = {"x": x}
-        kind, classes = None, ()
+        kind: Target | None = None
+        classes: tuple[str, ...] = ()
         if target is not None:
             kind, classes, columns["y"] = targets(
                 cells.columns[target], f"{path}: column '{target}'", self.task, few=FEW, position=cells.position

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from compendium.errors import UserError
 from datamodules.sources.checks import finite, several_classes
+from datamodules.spec import Target
 
 TASKS = ("auto", "class", "real", "none")
 
@@ -22,7 +22,7 @@ def targets(
     *,
     few: int | None = None,
     position: Callable[[int], str] = "record {}".format,
-) -> tuple[Literal["class", "real"], tuple[str, ...], Tensor]:
+) -> tuple[Target, tuple[str, ...], Tensor]:
     """Targets (N,) -> kind of target, class names, and the column: class indices int64 or real numbers float32.
 
     Classes are numbered in the order of their values.

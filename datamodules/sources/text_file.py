@@ -16,7 +16,7 @@ from datamodules.source import Records, Source
 from datamodules.sources.checks import existing, finite, known, not_empty
 from datamodules.sources.image_folder import split_folders
 from datamodules.sources.targets import TASKS, targets
-from datamodules.spec import DataSpec
+from datamodules.spec import DataSpec, Target
 
 
 class TextFiles(Source):
@@ -114,7 +114,8 @@ class JsonLines(Source):
 
         columns = {"x": torch.tensor(rows, dtype=torch.float32)}
         finite(columns["x"], f"{path}: '{self.x}'", position)
-        target, classes = None, ()
+        target: Target | None = None
+        classes: tuple[str, ...] = ()
         if self.y is not None and self.task != "none":
             values = np.array(self._field(path, lines, objects, self.y, (str, int, float)))
             target, classes, columns["y"] = targets(values, f"{path}: '{self.y}'", self.task, few=20, position=position)

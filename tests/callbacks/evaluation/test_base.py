@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from evaluation_fakes import Fake, FakeEverything, Line, evaluate
+import yaml
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger
 
@@ -23,6 +23,7 @@ from compendium.errors import UserError
 from datamodules.batches import Labelled
 from datamodules.presentations.labelled import LabelledData
 from datamodules.sources.digits import Digits
+from tests.callbacks.evaluation.fakes import Fake, FakeEverything, Line, evaluate
 
 
 class Watch(Evaluation):
@@ -88,6 +89,40 @@ def test_loggers_get_full_precision_and_monitors_a_copy(tmp_path):
     assert str(1 / 3) in log.read_text()
 
 
+def test_a_sanity_check_logs_nothing_and_fit_once_per_validation(tmp_path):
+    class Trained(FakeEverything):
+        def __init__(self):
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.zeros(()))
+
+        def training_step(self, batch, batch_idx):
+            return self.bias.square()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    class Counted(CSVLogger):
+        logged = 0
+
+        def log_metrics(self, metrics, step=None):
+            self.logged += "validate/third" in metrics
+            super().log_metrics(metrics, step)
+
+    logger = Counted(tmp_path)
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=logger,
+        max_epochs=2,
+        num_sanity_val_steps=2,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        callbacks=[Watch()],
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(Trained(), datamodule=LabelledData(Digits()))
+    assert logger.logged == 2
+
+
 def test_positions_join_to_the_whole_split():
     class Shares:
         eval_batch_size = 10
@@ -105,7 +140,6 @@ def test_positions_join_to_the_whole_split():
 
 @pytest.mark.parametrize("name", sorted(choices("callbacks/evaluation")))
 def test_configs_name_every_argument_with_its_default(name):
-    yaml = pytest.importorskip("yaml")
     path = CONF / "callbacks" / "evaluation" / f"{name}.yaml"
     assert summary(path)[0].endswith(".")
     node = yaml.safe_load(path.read_text())

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from evaluation_fakes import Fake, FakeEverything, evaluate
 from sklearn.metrics import accuracy_score, brier_score_loss, log_loss
 
 from callbacks.evaluation.classification import Classification
@@ -14,6 +13,7 @@ from datamodules.presentations.labelled import LabelledData
 from datamodules.source import Records, Source
 from datamodules.sources.digits import Digits
 from datamodules.spec import DataSpec
+from tests.callbacks.evaluation.fakes import Fake, FakeEverything, evaluate
 
 
 class Table(Source):

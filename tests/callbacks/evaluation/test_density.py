@@ -6,12 +6,15 @@ import math
 
 import pytest
 import torch
-from evaluation_fakes import Fake, GaussianTruth, GaussianVectors, Plain, evaluate
 from torch import distributions
 
 from callbacks.evaluation.density import Likelihood
+from datamodules.batches import Unlabelled
+from datamodules.datamodule import DataModule
 from datamodules.presentations.labelled import LabelledData
+from datamodules.presentations.unlabelled import UnlabelledData
 from datamodules.sources.digits import Digits
+from tests.callbacks.evaluation.fakes import Fake, GaussianTruth, GaussianVectors, evaluate
 
 
 class Normal(Fake):
@@ -33,14 +36,14 @@ class Uniform(Fake):
 
 
 def test_the_uniform_law_over_levels_takes_log2_of_them(tmp_path):
-    got = evaluate(Uniform(), Plain(Digits()), Likelihood(), folder=tmp_path)
+    got = evaluate(Uniform(), UnlabelledData(Digits()), Likelihood(), folder=tmp_path)
     assert got["nll"] == pytest.approx(64 * math.log(2), rel=1e-6)
     assert got["bits_per_dim"] == pytest.approx(math.log2(17), abs=1e-6)
     assert "kl" not in got
 
 
 def test_kl_is_zero_from_the_truth_and_half_the_squared_shift_elsewhere(tmp_path):
-    data = Plain(GaussianVectors(), test=0.5)
+    data = UnlabelledData(GaussianVectors(), test=0.5)
     exact = evaluate(Normal(), data, Likelihood(), folder=tmp_path)
     assert exact["kl"] == 0
     assert exact["kl_se"] == 0
@@ -51,17 +54,32 @@ def test_kl_is_zero_from_the_truth_and_half_the_squared_shift_elsewhere(tmp_path
     assert shifted["bits_per_dim"] == pytest.approx(shifted["nll"] / (2 * math.log(2)), rel=1e-12)
 
 
-def test_no_kl_where_x_was_rescaled(tmp_path):
-    class Scaled(Plain):
-        def present(self, columns, split):
-            return super().present({"x": 2 * columns["x"]}, split)
+def test_the_law_is_carried_along_with_x_or_there_is_no_kl(tmp_path):
+    class Doubled(DataModule):
+        batch_type = Unlabelled
 
-    assert "kl" not in evaluate(Normal(), Scaled(GaussianVectors()), Likelihood(), folder=tmp_path)
+        def present(self, columns, split):
+            return Unlabelled(2 * columns["x"])
+
+    assert "kl" not in evaluate(Normal(), Doubled(GaussianVectors()), Likelihood(), folder=tmp_path)
+
+    data = UnlabelledData(GaussianVectors(), scale="standard")
+    data.setup()
+    scale, shift = data.scaling.scale, data.scaling.shift
+
+    class Standardised(Fake):
+        """The law of scale * (x - shift), x from N(0, I)."""
+
+        def log_prob(self, x):
+            return distributions.Normal(-shift * scale, scale).log_prob(x).sum(1)
+
+    got = evaluate(Standardised(), data, Likelihood(), folder=tmp_path)
+    assert got["kl"] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("size", [7, 64, 1024])
 def test_limit_takes_the_first_records_of_the_split(tmp_path, size):
-    method, data = Normal(), Plain(GaussianVectors(), eval_batch_size=size)
+    method, data = Normal(), UnlabelledData(GaussianVectors(), eval_batch_size=size)
     got = evaluate(method, data, Likelihood(limit=100), folder=tmp_path)
     assert method.seen == 100
     first = data.columns["x"][data.rows["test"][:100]]
@@ -73,7 +91,7 @@ def test_nan_is_shown(tmp_path):
         def log_prob(self, x):
             return torch.full((len(x),), math.nan)
 
-    got = evaluate(Broken(), Plain(GaussianVectors()), Likelihood(), folder=tmp_path)
+    got = evaluate(Broken(), UnlabelledData(GaussianVectors()), Likelihood(), folder=tmp_path)
     assert math.isnan(got["nll"])
     assert math.isnan(got["kl"])
 

@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
-from evaluation_fakes import Fake, FakeEverything, evaluate
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from callbacks.evaluation.embeddings import Embeddings
 from datamodules.presentations.labelled import LabelledData
 from datamodules.sources.digits import Digits
+from tests.callbacks.evaluation.fakes import Fake, FakeEverything, evaluate
 
 
 def test_pixels_against_scikit_learn(tmp_path):

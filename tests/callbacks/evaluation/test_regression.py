@@ -7,12 +7,12 @@ import math
 import properscoring
 import pytest
 import torch
-from evaluation_fakes import Fake, FakeRegressor, Line, evaluate
 from torch import distributions
 
 from callbacks.evaluation.regression import Regression
 from datamodules.presentations.labelled import LabelledData
 from datamodules.sources.digits import Digits
+from tests.callbacks.evaluation.fakes import Fake, FakeRegressor, Line, evaluate
 
 
 class HeavyTails(Fake):

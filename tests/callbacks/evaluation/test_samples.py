@@ -7,15 +7,16 @@ import math
 import matplotlib.image
 import pytest
 import torch
-from evaluation_fakes import Fake, GaussianVectors, Plain, evaluate
 
 from callbacks import features
 from callbacks.evaluation.samples import CHUNK, Samples
 from callbacks.features import feature_space
 from callbacks.pictures import grid, panels
 from datamodules.presentations.labelled import LabelledData
+from datamodules.presentations.unlabelled import UnlabelledData
 from datamodules.sources.digits import Digits
 from datamodules.spec import DataSpec
+from tests.callbacks.evaluation.fakes import Fake, GaussianVectors, evaluate
 
 
 class Resampler(Fake):
@@ -44,7 +45,7 @@ class Noise(Fake):
 
 @pytest.fixture(scope="module")
 def digits():
-    data = Plain(Digits())
+    data = UnlabelledData(Digits())
     data.setup()
     return data
 
@@ -75,7 +76,7 @@ def test_figures_repeat_and_leave_the_random_state_alone(digits, tmp_path):
 
 
 def test_vectors_are_their_own_features(tmp_path):
-    data = Plain(GaussianVectors(), test=0.4)
+    data = UnlabelledData(GaussianVectors(), test=0.4)
 
     class Shifted(Fake):
         def sample(self, n):
@@ -137,10 +138,9 @@ def test_fingerprints_tell_data_and_split_apart():
 
 
 def test_features_tell_the_classes_apart(digits):
-    batch = LabelledData(Digits())
-    feature_space(batch)
-    net = features._NETS[features.fingerprint(batch)]
-    x, y = batch.records("test")
+    feature_space(digits)
+    net = features._NETS[features.fingerprint(digits)]
+    x, y = digits.records("test").x, digits.columns["y"][digits.rows["test"]]
     assert (net(x).argmax(1) == y).double().mean() > 0.95
 
 
@@ -156,7 +156,8 @@ def test_grid_lays_pictures_out_in_rows():
 
 
 def test_panels_have_titles_and_axis_labels():
-    sets = {"samples": torch.randn(50, 2), "real": torch.randn(60, 2)}
+    x = torch.randn(60, 2)
+    sets = {"samples": x[:50], "real": x}
     axes = panels(sets, DataSpec("d", "vector", (2,), features=("age", "height")), "title").axes
     assert [axis.get_xlabel() for axis in axes] == ["age", "age"]
     assert [axis.get_ylabel() for axis in axes] == ["height", "height"]
@@ -165,5 +166,5 @@ def test_panels_have_titles_and_axis_labels():
     far = panels({"samples": torch.full((7, 2), 99.0), "real": torch.randn(60, 2)}, DataSpec("d", "vector", (2,)), "t")
     assert far.axes[0].get_title() == "samples (7, 7 of them outside the frame)"
     for shape in ((1,), (5,)):
-        sets = {"samples": torch.randn(50, *shape), "real": torch.randn(60, *shape)}
+        sets = {"samples": torch.full((50, *shape), 99.0), "real": torch.randn(60, *shape)}
         assert all(axis.get_xlabel() for axis in panels(sets, DataSpec("d", "vector", shape), "title").axes)

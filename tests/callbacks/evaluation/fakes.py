@@ -17,7 +17,6 @@ from callbacks.evaluation.density import Likelihood
 from callbacks.evaluation.embeddings import Embeddings
 from callbacks.evaluation.regression import Regression
 from callbacks.evaluation.samples import Samples
-from datamodules.batches import Unlabelled
 from datamodules.datamodule import DataModule
 from datamodules.presentations.labelled import LabelledData
 from datamodules.source import Records, Source
@@ -49,23 +48,6 @@ class Line(Source):
         x = torch.randn(300, 2, generator=draw)
         y = 40 + 3 * x[:, 0] - x[:, 1] + 0.5 * torch.randn(300, generator=draw)
         return Records(DataSpec("line", "vector", (2,), target="real"), {"x": x, "y": y})
-
-
-class Plain(DataModule):
-    """x alone; images in [-1, 1], dequantised."""
-
-    batch_type = Unlabelled
-    draws = ("train", "validation", "test")
-
-    def describe(self, spec):
-        return spec.but(bounds=(-1.0, 1.0)) if spec.kind == "image" else spec
-
-    def present(self, columns, split):
-        x = columns["x"]
-        if self._records.spec.levels is not None:
-            levels = self._records.spec.levels
-            x = 2 * (x * (levels - 1) + torch.rand_like(x)) / levels - 1
-        return Unlabelled(x)
 
 
 class Fake(LightningModule):
@@ -133,7 +115,7 @@ def all_figures(folder: Path, **trainer) -> dict[str, dict[str, float]]:
     digits = LabelledData(Digits(), scale="symmetric", eval_batch_size=71)
     suite = (Classification(), Likelihood(limit=200), Samples(n=300), Embeddings(limit=500))
     one = LabelledData(Digits(), test=1 / 1797)
-    few = (Classification(), Likelihood(), Embeddings(limit=100))
+    few = (Classification(), Likelihood(), Samples(n=10), Embeddings(limit=100))
     line = LabelledData(Line(), scale="none", eval_batch_size=7)
     return {
         "digits": evaluate(FakeEverything(), digits, *suite, folder=folder, **trainer),
@@ -146,3 +128,6 @@ if __name__ == "__main__":
     out, processes, rank = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     result = all_figures(out, strategy="ddp", devices=processes)
     (out / f"figures{rank}.json").write_text(json.dumps(result))
+    # Together and by hand: left to the interpreter's exit, the process that hosts the store can abort under load.
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()

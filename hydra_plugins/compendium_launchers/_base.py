@@ -1,0 +1,82 @@
+"""What the launchers share: from Hydra's overrides to frozen run folders and a ledger."""
+
+from __future__ import annotations
+
+import shlex
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+
+from compendium.errors import UserError
+from compendium.jobs import Cluster, Row
+from compendium.run import Run, short
+from compendium.sweep import Job, Ledger, outcome, plan
+
+
+class FolderLauncher(Launcher):
+    """A launcher whose jobs are run folders. Hydra is told that each went well: what became of it is in its folder."""
+
+    name: str
+    environment: dict[str, str] = {}
+    """Variables that configs may read, as they will be where the jobs run."""
+
+    def setup(self, **hydra: Any) -> None:
+        """Nothing of Hydra's is needed: jobs are composed by `compendium.compose`."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Check all jobs, freeze those that are not done, and start them."""
+        try:
+            jobs = plan(job_overrides, self.environment)
+            if jobs[0].run.config["dry"]:
+                for job in jobs:
+                    print(f"{job.run.title}: {short(job.run.folder)} ({job.run.status['state']})")
+            else:
+                self.check(jobs)
+                self.go(jobs)
+        except UserError as error:  # Hydra would show its traceback
+            outcome.error = error
+        return [JobReturn(overrides=list(job), status=JobStatus.COMPLETED) for job in job_overrides]
+
+    def go(self, jobs: Sequence[Job]) -> None:
+        """Write the ledger and start what is missing."""
+        ledger = Ledger.of(jobs, self.name)
+        cluster = Cluster()
+        rows = [Row.of(job.run.folder, ledger.jobs[str(job.run.folder)].get("job"), cluster) for job in jobs]
+        todo = [self.ready(job) for job, row in zip(jobs, rows, strict=True) if not left_alone(job, row)]
+        ledger.write()
+        runs = str(jobs[0].run.config["runs"])
+        where = "" if runs == "runs" else f" --runs {runs}"
+        print(f"sweep {ledger.name}: {len(todo)} of {len(jobs)} jobs to do")
+        print(f"  watch it from anywhere: python -m compendium.jobs status {ledger.name}{where}", flush=True)
+        if todo:
+            self.start(todo, ledger)
+
+    def ready(self, job: Job) -> Job:
+        """The job with its folder frozen, and with the command that does it alone."""
+        run = job.run.afresh()
+        run = Run(run.config | {"command": shlex.join(["python", "train.py", *job.overrides])}, run.folder)
+        run.freeze()
+        return Job(run, job.overrides)
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Refuse what this launcher cannot run."""
+
+    @abstractmethod
+    def start(self, jobs: Sequence[Job], ledger: Ledger) -> None:
+        """Start the jobs, whose folders are frozen."""
+
+
+def left_alone(job: Job, row: Row) -> bool:
+    """Whether a job needs no start: it is done, or somebody is at it."""
+    if row.state in ("running", "queued"):
+        where = f" as SLURM job {row.job}" if row.job else ""
+        print(f"{row.state} already{where}: {job.run.title}, {short(job.run.folder)}")
+        return True
+    config = job.run.config
+    if job.run.result is not None and config["run"] == "fit" and config["resume"] == "auto":
+        print(f"done already: {job.run.title}, {short(job.run.folder)}")
+        return True
+    return False
