@@ -12,11 +12,10 @@ import traceback
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from compendium import __version__
+from compendium import __version__, citations
 from compendium.config import instantiate, locate
 from compendium.errors import UserError, UserErrors, report
 from compendium.interruption import Interrupted, interruption, requeue, requeued, slurm_job, srun_step, started_by_srun
@@ -77,7 +76,7 @@ def guarded(run: Run, fresh: bool) -> int:
     run.mark("running", job=slurm_job())
     if slurm_job():
         print(f"SLURM job {slurm_job()}, {srun_step()}: SIGUSR1 and SIGTERM are handled by Compendium alone (save, requeue, stop)")
-    started = time.monotonic()
+    started, asked = time.monotonic(), run.config.get("command") or command()  # `launch` replaces it
     try:
         figures = work(run)
     except Interrupted as stop:
@@ -102,7 +101,8 @@ def guarded(run: Run, fresh: bool) -> int:
         run.mark("failed", reason=f"{type(error).__name__}: {error}")
         raise
     if run.config["run"] == "fit":
-        write_json(run.folder / "result.json", summary(run, figures, time.monotonic() - started))
+        citations.write(run)
+        write_json(run.folder / "result.json", summary(run, figures, time.monotonic() - started, asked))
         run.mark("done")
     show(run, figures)
     return 0
@@ -321,19 +321,11 @@ def evaluate(parts: Parts, stage: str) -> dict[str, float]:
     Returns:
         Its figures in full precision.
     """
-    seen: dict[str, float] = {}
-    original = parts.logger.log_metrics
+    from callbacks.evaluation.base import Evaluation
 
-    def listen(metrics: Mapping[str, float], step: int | None = None) -> None:
-        seen.update({name: float(value) for name, value in metrics.items() if name.startswith(f"{stage}/")})
-        original(metrics, step)
-
-    parts.logger.log_metrics = listen
-    try:
-        getattr(parts.trainer, stage)(parts.method, parts.data, verbose=False)
-    finally:
-        parts.logger.log_metrics = original
-    return seen
+    getattr(parts.trainer, stage)(parts.method, parts.data, verbose=False)
+    evaluations = [callback for callback in parts.trainer.callbacks if isinstance(callback, Evaluation)]
+    return {name: value for one in evaluations for name, value in one.figures.items() if name.startswith(f"{stage}/")}
 
 
 def announce(parts: Parts) -> None:
@@ -407,7 +399,7 @@ def target_nodes(node: Any, path: str) -> list[tuple[str, Mapping[str, Any]]]:
     return [found for key, value in node.items() for found in target_nodes(value, f"{path}.{key}")]
 
 
-def summary(run: Run, figures: Mapping[str, float], seconds: float) -> dict[str, Any]:
+def summary(run: Run, figures: Mapping[str, float], seconds: float, asked: str) -> dict[str, Any]:
     """What is kept of a finished run."""
     import lightning
     import torch
@@ -416,7 +408,7 @@ def summary(run: Run, figures: Mapping[str, float], seconds: float) -> dict[str,
         "run": run.config["choices"] | {"seed": run.config["seed"]},
         "figures": dict(figures),
         "seconds": round(seconds, 3),
-        "command": run.config.get("command") or command(),
+        "command": asked,
         "versions": {
             "compendium": __version__,
             "python": platform.python_version(),
@@ -426,9 +418,8 @@ def summary(run: Run, figures: Mapping[str, float], seconds: float) -> dict[str,
     }
 
 
-@cache
 def command() -> str:
-    """The command line, as typed; asked for the first time before `launch` replaces it."""
+    """The command line, as typed."""
     import shlex
 
     return shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -463,7 +454,6 @@ def launch(run: Run) -> None:
     """Let the processes that Lightning starts begin from the frozen config, never from the command line."""
     from compendium.config import ROOT
 
-    command()
     if not rank():
         sys.argv = [str(ROOT / "train.py"), "--frozen", str(run.folder)]
 

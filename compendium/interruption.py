@@ -84,7 +84,7 @@ def requeued() -> bool:
 
 
 def requeue() -> str:
-    """Give this job back to SLURM, unless it was cancelled.
+    """Give this job back to SLURM, unless SLURM is ending it on its own account: requeueing would undo a cancel.
 
     Returns:
         What became of it, in a line.
@@ -92,8 +92,10 @@ def requeue() -> str:
     job = slurm_job()
     if job is None:
         return "the same command continues"
-    if "JobState=CANCELLED" in scontrol("show", "job", os.environ["SLURM_JOB_ID"]).stdout:
-        return f"SLURM job {job} was cancelled; the same command continues"
+    shown = scontrol("show", "job", "-o", os.environ["SLURM_JOB_ID"]).stdout.split()
+    ending = any(f"JobState={state}" in shown for state in ("COMPLETING", "CANCELLED"))
+    if ending and "Reason=TimeLimit" not in shown:  # SLURM requeues a preempted job by itself
+        return f"SLURM job {job} was cancelled or preempted; the same command continues"
     done = scontrol("requeue", job)
     if done.returncode == 0:
         return f"SLURM job {job} is requeued"

@@ -164,7 +164,7 @@ class Moons(Drawn):
 
     The density is exact because the arcs are discretized: each is `points` Gaussians in equal distances. While they
     are no further apart than `std`, log_prob differs from that of a continuous arc by less than 1e-6 along the arc;
-    around its ends by some hundredths, 0.001 in the mean.
+    around its ends by up to 0.06, 0.001 in the mean.
 
     Args:
         std: of the noise; 0.2 is scikit-learn's `noise=0.1` after FFJORD's scaling by 2.

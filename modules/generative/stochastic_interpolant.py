@@ -115,7 +115,7 @@ class StochasticInterpolant(Method):
         solver: torchdiffeq method of the ODE; `dopri5` is adaptive, the others make `steps` steps.
         likelihood_steps: steps of the ODE of the likelihood, by the same solver.
         exact_trace: exact divergence up to this many dimensions, above it Hutchinson's estimator (unbiased) with one
-            Rademacher probe per record.
+            probe of random signs per record, see `signs_of`.
         margin: distance that t keeps from 0 and 1.
         parts: `net`, `optimizer`, `schedule`, see `Method`.
 
@@ -270,7 +270,7 @@ class StochasticInterpolant(Method):
     def log_prob(self, x: Tensor) -> Tensor:
         """x (B, ...) -> natural log of the density under the ODE (B,)."""
         exact = math.prod(self.spec.shape) <= self.exact_trace
-        probe = None if exact else torch.randint_like(x, 2).mul_(2).sub_(1)
+        probe = None if exact else signs_of(x)
 
         def field(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             return divergence(lambda y: self._flow(t, y), state[0], probe)
@@ -301,6 +301,28 @@ def divergence(field: Callable[[Tensor], Tensor], x: Tensor, probe: Tensor | Non
         return (torch.func.jvp(field, (x,), (tangent,))[1] * tangent).flatten(1).sum(1)
 
     return field(x), torch.func.vmap(along_unit)(units).sum(0)
+
+
+def signs_of(x: Tensor) -> Tensor:
+    """Signs (B, ...) of mean zero, independent between components: a hash of each record (splitmix64 of its bits).
+
+    They stand in for Rademacher draws, and make a record's likelihood the same in any batch and on any process.
+    """
+    bits = x.flatten(1).float().view(torch.int32).long()
+    place = torch.arange(1, bits.shape[1] + 1, device=x.device)
+    record = mixed(bits * GOLDEN + place).sum(1, keepdim=True)
+    return (1 - 2 * (mixed(record + place * GOLDEN) & 1)).to(x.dtype).view_as(x)
+
+
+GOLDEN = -7046029254386353131
+"""2^64 divided by the golden ratio, as a signed integer: the increment of splitmix64 (Steele et al. 2014)."""
+
+
+def mixed(z: Tensor) -> Tensor:
+    """The finaliser of splitmix64 on int64, whose products wrap around."""
+    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
+        z = (z ^ (z >> shift & (1 << 64 - shift) - 1)) * factor
+    return z ^ (z >> 31 & (1 << 33) - 1)
 
 
 def along(values: Tensor, x: Tensor) -> Tensor:

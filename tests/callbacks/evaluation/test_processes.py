@@ -35,7 +35,7 @@ def test_figures_do_not_depend_on_the_number_of_processes(tmp_path):
         for rank in range(2)
     ]
     alone = fakes.all_figures(tmp_path / "alone")
-    errors = [process.communicate(timeout=90)[1] for process in ranks]
+    errors = [process.communicate(timeout=240)[1] for process in ranks]
     assert [process.returncode for process in ranks] == [0, 0], [error[-3000:] for error in errors]
     for rank in range(2):
         figures = json.loads((tmp_path / f"figures{rank}.json").read_text())

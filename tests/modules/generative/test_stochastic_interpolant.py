@@ -11,7 +11,7 @@ from torch import nn
 from compendium.errors import UserError
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
-from modules.generative.stochastic_interpolant import GAMMAS, PATHS, StochasticInterpolant, divergence
+from modules.generative.stochastic_interpolant import GAMMAS, PATHS, StochasticInterpolant, divergence, mixed, signs_of
 
 MEAN, STD = 1.5, 0.4
 SPEC = DataSpec(name="gaussian", kind="vector", shape=(2,))
@@ -114,6 +114,24 @@ def test_divergence_is_the_trace_of_the_jacobian():
     signs = torch.tensor([[1.0 if bits >> k & 1 else -1.0 for k in range(6)] for bits in range(64)]).double()
     estimates = torch.stack([divergence(net, x, probe.expand(5, 6))[1] for probe in signs])
     torch.testing.assert_close(estimates.mean(0), trace)  # over all 64 probes the estimator's mean is exact
+
+
+def test_splitmix_gives_its_published_sequence():
+    """The first outputs of splitmix64 from seed 1234567, from its reference implementation."""
+    golden = -7046029254386353131
+    state = torch.tensor(1234567) + golden * torch.arange(1, 4)
+    unsigned = [int(value) % 2**64 for value in mixed(state)]
+    assert unsigned == [6457827717110365317, 3203168211198807973, 9817491932198370423]
+
+
+def test_signs_belong_to_the_record_and_are_uncorrelated():
+    x = torch.randn(20_000, 12, generator=torch.Generator().manual_seed(0))
+    signs = signs_of(x)
+    assert set(signs.unique().tolist()) == {-1.0, 1.0}
+    second_moment = signs.T @ signs / len(x)
+    torch.testing.assert_close(second_moment, torch.eye(12), atol=5 / len(x) ** 0.5, rtol=0)
+    torch.testing.assert_close(signs.mean(0), torch.zeros(12), atol=5 / len(x) ** 0.5, rtol=0)
+    assert torch.equal(signs_of(x[5:7]), signs[5:7])
 
 
 def test_another_base_needs_latent_noise():

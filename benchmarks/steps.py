@@ -1,0 +1,90 @@
+"""Wall time of a training step: Compendium's default training against a bare PyTorch loop.
+
+Same data, network, loss and optimizer; both run in this process, in turn, and the ratio of each pair is what counts.
+Compendium's side is a whole `fit` as `train.py` runs it (checkpoint and log callbacks included, evaluations not), timed
+from the first step to the last.
+
+    python -m benchmarks.steps [--pairs 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+
+import torch
+from lightning import Callback
+
+from compendium.compose import compose
+from compendium.engine import build
+from compendium.run import Run
+from datamodules.batches import Labelled
+
+CASES = {
+    "short steps": ["net=mlp", "net.width=48", "net.depth=3", "datamodule.batch_size=128", "trainer.max_epochs=100"],
+    "long steps": ["net=mlp", "net.width=640", "net.depth=5", "datamodule.batch_size=256", "trainer.max_epochs=40"],
+}
+
+
+class Clock(Callback):
+    """Seconds from the start of the first step to the end of the last."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 0:
+            self.first = time.perf_counter()
+
+    def on_train_end(self, trainer, pl_module):
+        self.steps = trainer.global_step
+        self.seconds = time.perf_counter() - self.first
+
+
+def prepared(case: list[str]):
+    """A fresh method, its data and its trainer."""
+    base = ["model=supervised/classifier", "trainer=cpu", "callbacks=bare", "logger=none", "schedule=constant"]
+    runs = f"runs={tempfile.mkdtemp()}"
+    run = Run.plan(compose([*base, *case, "trainer.limit_val_batches=0", "trainer.enable_progress_bar=false", runs]))
+    run.freeze()
+    return build(run)
+
+
+def ours(case: list[str]) -> float:
+    """Seconds per step of a fit."""
+    parts, clock = prepared(case), Clock()
+    parts.trainer.callbacks.insert(0, clock)
+    parts.trainer.fit(parts.method, parts.data)
+    return clock.seconds / clock.steps
+
+
+def bare(case: list[str]) -> float:
+    """Seconds per step of the shortest loop that learns the same."""
+    parts = prepared(case)
+    method, data, epochs = parts.method.train(), parts.data, parts.trainer.max_epochs
+    batches = data.present({name: column for name, column in data.columns.items()}, "train")
+    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+    started, steps = time.perf_counter(), 0
+    for epoch in range(epochs):
+        for rows in data.plan(epoch):
+            optimizer.zero_grad()
+            method.loss(Labelled(batches.x[rows], batches.y[rows])).backward()
+            optimizer.step()
+            steps += 1
+    return (time.perf_counter() - started) / steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    pairs = parser.parse_args().pairs
+    print(f"{'':<12} {'Compendium':>12} {'bare loop':>12} {'ratio (median of pairs)':>24}")
+    for name, case in CASES.items():
+        ours(case), bare(case)  # not counted
+        times = [(ours(case), bare(case)) for _ in range(pairs)]
+        mine, theirs = (statistics.median(column) for column in zip(*times, strict=True))
+        ratio = statistics.median(a / b for a, b in times)
+        print(f"{name:<12} {mine * 1e3:9.3f} ms {theirs * 1e3:9.3f} ms {ratio:24.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Schedules against values worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from compendium.errors import UserError
+from modules.optimization.schedules import cosine, linear, step
+
+
+def rates(schedule, steps, **arguments):
+    """The rate that each of the steps is made with, and the one after the last."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    scheduler = schedule(optimizer, steps, **arguments)
+    seen = []
+    for _ in range(steps + 1):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def test_cosine_rises_and_falls():
+    found = rates(cosine, 10, warmup=0.2, floor=0.1)
+    expected = [1.0, 2.0] + [2 * (0.1 + 0.9 * (1 + math.cos(math.pi * k / 8)) / 2) for k in range(9)]
+    assert found == pytest.approx(expected)
+
+
+def test_linear_falls_to_the_floor():
+    assert rates(linear, 4, warmup=0.0, floor=0.5) == pytest.approx([2.0, 1.75, 1.5, 1.25, 1.0])
+
+
+def test_step_multiplies_at_its_shares():
+    assert rates(step, 8, at=[0.5, 0.75], factor=0.1) == pytest.approx([2.0] * 4 + [0.2] * 2 + [0.02] * 3)
+
+
+def test_shares_lie_between_zero_and_one():
+    with pytest.raises(UserError, match=r"schedule\.at=3"):
+        rates(step, 8, at=[3])
+    with pytest.raises(UserError, match=r"schedule\.warmup=-1"):
+        rates(cosine, 8, warmup=-1)
