@@ -62,16 +62,18 @@ def execute(run: object) -> int:
 
 
 def hydra(arguments: list[str]) -> int:
-    """Sweeps, completion and `--cfg` are Hydra's own."""
+    """Sweeps go to their launcher; completion and `--cfg` are Hydra's own."""
     from hydra import main as hydra_main
 
     from compendium import sweep
-    from compendium.compose import register
+    from compendium.compose import expand_path, register
 
+    if sweep.wanted(arguments):
+        return sweep.launch(arguments)
     register()
-    sys.argv[1:] = sweep.check(arguments)
+    sys.argv[1:] = [part for argument in arguments for part in expand_path(argument)]
     hydra_main(version_base="1.3", config_path="conf", config_name="train")(lambda config: None)()
-    return sweep.outcome.exit_code()
+    return 0
 
 
 if __name__ == "__main__":

@@ -122,11 +122,9 @@ def expand_path(argument: str) -> list[str]:
     return [argument]
 
 
-def parse(
-    arguments: Sequence[str], parser: OverridesParser | None = None
-) -> tuple[list[Override], list[UserError]]:
+def parse(arguments: Sequence[str]) -> tuple[list[Override], list[UserError]]:
     """Overrides, and a message for each argument that is none."""
-    parser = parser or OverridesParser.create()
+    parser = OverridesParser.create()
     overrides: list[Override] = []
     errors: list[UserError] = []
     for argument in arguments:

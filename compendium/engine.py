@@ -75,7 +75,8 @@ def guarded(run: Run, fresh: bool) -> int:
     """Do the work and write down how it ended, whatever happens. A mistake before the first step leaves no new folder."""
     run.mark("running", job=slurm_job())
     if slurm_job():
-        print(f"SLURM job {slurm_job()}, {srun_step()}: SIGUSR1 and SIGTERM are handled by Compendium alone (save, requeue, stop)")
+        ours = "SIGUSR1 and SIGTERM are handled by Compendium alone (save, requeue, stop)"
+        print(f"SLURM job {slurm_job()}, {srun_step()}: {ours}")
     started, asked = time.monotonic(), run.config.get("command") or command()  # `launch` replaces it
     try:
         figures = work(run)
@@ -196,18 +197,18 @@ def build_logger(run: Run) -> Any:
 
 
 def build_trainer(run: Run, method: Any, logger: Any) -> Any:
-    from lightning import Trainer
-
     from callbacks.checkpoint import AtomicCheckpointIO
     from callbacks.predictions import Predictions
     from callbacks.randomness import Randomness
     from compendium.config import check_arguments
+    from compendium.lean import LeanTrainer, NoProfiler, sign, silence
     from compendium.parallel import environment, strategy
 
     config = run.config
     nodes = {name: node for name, node in config["callbacks"].items() if name != "evaluation"}
     evaluations = config["callbacks"].get("evaluation") or {}
-    callbacks = [Randomness(config["seed"]), Predictions()]
+    callbacks: list[Any] = [Randomness(config["seed"])]
+    callbacks += [Predictions()] if config["run"] == "predict" else []
     callbacks += [instantiate(node, where=f"callbacks.evaluation.{name}") for name, node in evaluations.items() if node]
     callbacks += [instantiate(node, where=f"callbacks.{name}") for name, node in nodes.items() if node]
     options = dict(config["trainer"])
@@ -217,10 +218,13 @@ def build_trainer(run: Run, method: Any, logger: Any) -> Any:
         callbacks.append(Progress())
     options["enable_progress_bar"] = False
     options["strategy"] = strategy(options["strategy"], method)
-    check_arguments(Trainer, options, "trainer")
+    options["profiler"] = options["profiler"] or NoProfiler()
+    check_arguments(LeanTrainer, options, "trainer")
+    silence([*callbacks, method])
+    sign(method)
     plugins = [AtomicCheckpointIO()] + ([environment()] if environment() else [])
     try:
-        return Trainer(
+        return LeanTrainer(
             **options,
             plugins=plugins,
             callbacks=callbacks,
@@ -231,7 +235,7 @@ def build_trainer(run: Run, method: Any, logger: Any) -> Any:
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             inference_mode=False,
-            log_every_n_steps=1,
+            log_every_n_steps=config["callbacks"]["log"]["every"] if config["callbacks"].get("log") else 50,
         )
     except (ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
         raise UserError(f"trainer: {str(error).strip().splitlines()[0]}", "see conf/trainer/") from error

@@ -115,7 +115,7 @@ def standing(status: Mapping[str, Any], jobs: Sequence[str], cluster: Cluster) -
         if slurm == "COMPLETING":
             return state, reason, job
     if state == "running" and status.get("job"):
-        return ("lost", f"SLURM job {status['job']} is gone", known) if queue is not None else (state, "", known)
+        return (state, "", known) if queue is None else ("lost", f"SLURM job {status['job']} is gone", known)
     if state == "running" and not alive(status):
         return "lost", f"process {status['pid']} is gone", None
     if state == "running":
@@ -179,7 +179,8 @@ def rows(runs: Path, wanted: Sequence[str]) -> list[Row]:
             or (word in row.name and not members)
         ]
         if not hits:
-            raise UserError(f"there is no run, sweep or job '{word}' in {short(runs)}.", "python -m compendium.jobs status")
+            what = f"there is no run, sweep or job '{word}' in {short(runs)}."
+            raise UserError(what, "python -m compendium.jobs status")
         chosen |= {row.run.folder: row for row in hits}
     return list(chosen.values())
 
@@ -193,11 +194,11 @@ def folders(runs: Path) -> Iterator[Path]:
 
 def show_status(found: Sequence[Row], runs: Path) -> None:
     """A table of runs, and a line per sweep."""
-    table([
-        ["run", "state", "job", "attempts", "seconds", "reason"],
-        *([row.name, row.state, row.job or "", str(row.attempts), "" if row.seconds is None else f"{row.seconds:.0f}",
-           first_line(row.reason)] for row in found),
-    ])  # fmt: skip
+    lines = [["run", "state", "job", "attempts", "seconds", "reason"]]
+    for row in found:
+        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+        lines.append([row.name, row.state, row.job or "", str(row.attempts), seconds, first_line(row.reason)])
+    table(lines)
     states = {str(row.run.folder): row.state for row in found}
     for sweep in ledgers(runs):
         here = [states[folder] for folder in sweep.jobs if folder in states]
@@ -322,7 +323,7 @@ def show_collected(groups: Sequence[Collected], file: Path | None) -> None:
         writer.writerow(["model", "data", "config", "differs", "seeds", "figure", "mean", "std"])
         for group in groups:
             for name, values in group.figures.items():
-                head = [group.model, group.data, group.config, group.differs, group.seeds]
+                head = [group.model, group.data, group.config, group.differs, str(group.seeds)]
                 writer.writerow([*head, name, statistics.fmean(values), spread(values)])
     print(f"written to {short(file)}")
 
@@ -343,7 +344,7 @@ def parser() -> argparse.ArgumentParser:
         "python -m compendium.jobs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=("status", "logs", "cancel", "collect"))
-    parser.add_argument("run", nargs="*", help="run folder, sweep, SLURM job, or part of a run's name; all, without one")
+    parser.add_argument("run", nargs="*", help="run folder, sweep, SLURM job, part of a run's name; all, without one")
     parser.add_argument("--runs", default="runs", type=Path, help="folder of the run folders (runs)")
     parser.add_argument("--lines", default=20, type=int, help="of each run's output (20)")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the collected results to a file, too")
@@ -362,7 +363,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not runs.is_dir():
             raise UserError(f"there is no folder {short(runs)}.", "--runs says where the runs are.")
         if asked.command == "cancel" and not asked.run:
-            raise UserError("cancel needs to be told what: a run, a sweep or a SLURM job.", "--help tells how to name one")
+            raise UserError("cancel what: a run, a sweep or a SLURM job?", "--help tells how to name one")
         found = rows(runs, asked.run)
         if asked.command == "status":
             show_status(found, runs)

@@ -18,10 +18,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import permutations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compendium.errors import UserError, UserErrors
+from compendium.errors import UserError, UserErrors, did_you_mean
+from compendium.interruption import interruption
 from compendium.run import Run, make_folder, read_json, short, write_json
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 LAUNCH_VARIABLES = (
     "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
@@ -30,34 +34,6 @@ LAUNCH_VARIABLES = (
 
 STEP_VARIABLES = ("SLURM_STEP_ID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID", "SLURM_NTASKS")
 """The same for the srun step that a sweep on this machine was started from."""
-
-
-@dataclass
-class Outcome:
-    """How the sweep of this process went. Hydra calls the launcher, and hands nothing back.
-
-    Attributes:
-        failed: jobs that failed.
-        error: the mistake that no job could start for.
-        signum: the signal that stopped it.
-    """
-
-    failed: int = 0
-    error: UserError | None = None
-    signum: int | None = None
-
-    def exit_code(self) -> int:
-        """0 done, 1 some job failed, 128 + N stopped by signal N.
-
-        Raises:
-            UserError: the mistake that no job could start for.
-        """
-        if self.error is not None:
-            raise self.error
-        return 128 + self.signum if self.signum else int(bool(self.failed))
-
-
-outcome = Outcome()
 
 
 @dataclass(frozen=True)
@@ -124,48 +100,106 @@ def ledgers(runs: Path) -> list[Ledger]:
     return sorted((Ledger.read(path) for path in (runs / "sweeps").glob("*.json")), key=lambda ledger: ledger.time)
 
 
-def check(arguments: Sequence[str]) -> list[str]:
-    """Compose and check every job of a sweep, before Hydra starts.
+def wanted(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for a sweep, and not for Hydra's view of it."""
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    return bool(flags) and flags <= {"-m", "--multirun"}
+
+
+def launch(arguments: Sequence[str]) -> int:
+    """Check every job of a sweep, then hand them to the launcher that `hydra/launcher=` names.
+
+    The launchers are Hydra's plugins, but its multirun is not asked: it composes the config that all jobs share, in
+    which keys of the swept choices are unknown.
 
     Args:
-        arguments: the command line of train.py, Hydra's flags included.
+        arguments: the command line of train.py.
 
     Returns:
-        The same as Hydra understands it: one path in `data=` is spelled out.
+        Exit code: 0 done or submitted, 1 some job failed, 128 + N stopped by signal N.
 
     Raises:
         UserErrors: all mistakes of all jobs, each once.
     """
-    from compendium.compose import expand_path
+    from hydra.core.utils import JobStatus
+    from hydra.utils import instantiate
 
-    vars(outcome).update(vars(Outcome()))
-    arguments = [part for argument in arguments for part in expand_path(argument)]
-    if {"-m", "--multirun"} & set(arguments):
-        overrides = [argument for argument in arguments if not argument.startswith("-")]
-        if not any(override.startswith("hydra/sweeper=") for override in overrides):  # it knows what its jobs are
-            plan(combinations(overrides))
-    return arguments
+    from compendium.compose import parse, register
+
+    register()
+    overrides, errors = parse([argument for argument in arguments if not argument.startswith("-")])
+    own = [override for override in overrides if override.key_or_group.startswith("hydra")]
+    config, wrong = launcher_config(own)
+    errors += wrong
+    jobs: list[list[str]] = []
+    try:
+        jobs = combinations([str(override.input_line) for override in overrides if override not in own])
+        plan(jobs)
+    except UserError as error:
+        errors += parts(error)
+    if errors:
+        raise UserErrors(errors)
+    launcher = instantiate(config)
+    launcher.setup(hydra_context=None, task_function=None, config=config)
+    ended = launcher.launch(jobs, initial_job_idx=0)
+    if interruption.signum is not None:
+        return 128 + interruption.signum
+    return int(any(job.status is not JobStatus.COMPLETED for job in ended))
+
+
+def launcher_config(own: Sequence[Override]) -> tuple[Any, list[UserError]]:
+    """The config of the launcher that a command line names, and what is wrong with its keys.
+
+    Args:
+        own: the overrides of Hydra's own config.
+    """
+    from hydra import initialize_config_dir
+
+    from compendium.compose import composed, mismatch
+    from compendium.config import CONF, choices
+
+    given = {override.key_or_group: override for override in own}
+    name = given["hydra/launcher"].value() if "hydra/launcher" in given else "processes"
+    if name not in choices("hydra/launcher"):
+        mend = did_you_mean(str(name), choices("hydra/launcher"))
+        return None, [UserError(f"hydra/launcher={name}: there is no such launcher.", mend)]
+    if "hydra/sweeper" in given:
+        return None, [UserError("hydra/sweeper: a sweep is every combination of the values given, here.")]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        known = composed([f"hydra/launcher={name}"]).hydra.launcher
+    errors = []
+    for key, override in given.items():
+        option = key.removeprefix("hydra.launcher.")
+        if option == key:
+            continue
+        if option not in known:
+            mend = did_you_mean(option, map(str, known)) or f"see conf/hydra/launcher/{name}.yaml"
+            errors.append(UserError(f"{key}: there is no such key.", mend))
+        elif wrong := mismatch(known[option], override.value()):
+            errors.append(UserError(f"{key}={override.value()}: {wrong}.", f"the default is {key}={known[option]}"))
+        else:
+            known[option] = override.value()
+    return known, errors
 
 
 def combinations(arguments: Sequence[str]) -> list[list[str]]:
-    """The overrides of each job: every combination of the values in `KEY=A,B`, as Hydra's own sweeper has them."""
+    """The overrides of each job: every combination of the values in `KEY=A,B`, as Hydra's own sweeper has them.
+
+    Raises:
+        UserError: a range without steps, which has no combinations.
+    """
     from hydra import initialize_config_dir
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from compendium.compose import parse
     from compendium.config import CONF
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # it knows the choices for glob(*)
-        overrides, errors = parse(arguments, parser)
-        if errors:
-            raise UserErrors(errors)
-        own = [override for override in overrides if not override.key_or_group.startswith("hydra")]
         try:
-            return BasicSweeper.split_arguments(own, None)[0]
+            return BasicSweeper.split_arguments(parser.parse_overrides(list(arguments)), None)[0]
         except HydraException as error:
             raise UserError(str(error)) from None
 
@@ -184,13 +218,14 @@ def plan(jobs: Sequence[Sequence[str]], environment: Mapping[str, str] | None = 
     errors: dict[str, UserError] = {}
     for overrides in map(tuple, jobs):
         try:
-            run = composed(overrides, tuple((environment or {}).items()))
+            run = composed_run(overrides, tuple((environment or {}).items()))
         except UserError as error:
-            errors |= {str(part): part for part in (error.errors if isinstance(error, UserErrors) else [error])}
+            errors |= {str(part): part for part in parts(error)}
             continue
         if run.folder in planned:
-            two = [" ".join(sorted(set(a) - set(b))) for a, b in permutations((planned[run.folder].overrides, overrides))]
-            what = f"'{two[0]}' and '{two[1]}' make no difference to what a run computes: both jobs are {short(run.folder)}."
+            both = permutations((set(planned[run.folder].overrides), set(overrides)))
+            one, other = (" ".join(sorted(here - there)) for here, there in both)
+            what = f"'{one}' and '{other}' make no difference to what a run computes: both are {short(run.folder)}."
             errors[what] = UserError(what, "Sweep over something else, or give each a command of its own.")
         planned[run.folder] = Job(run, overrides)
     if errors:
@@ -198,20 +233,18 @@ def plan(jobs: Sequence[Sequence[str]], environment: Mapping[str, str] | None = 
     return list(planned.values())
 
 
-@cache
-def composed(overrides: tuple[str, ...], environment: tuple[tuple[str, str], ...]) -> Run:
-    """One job's run; composed once, though both the check and the launcher ask."""
-    from hydra.core.global_hydra import GlobalHydra
+def parts(error: UserError) -> Sequence[UserError]:
+    """The mistakes in one error."""
+    return error.errors if isinstance(error, UserErrors) else [error]
 
+
+@cache
+def composed_run(overrides: tuple[str, ...], environment: tuple[tuple[str, str], ...]) -> Run:
+    """One job's run; composed once, though both the check and the launcher ask."""
     from compendium.compose import compose
 
-    hydra = GlobalHydra.instance()
-    sweeping, hydra.hydra = hydra.hydra, None  # there can be one at a time
-    try:
-        with environ(dict(environment)):
-            return Run.plan(compose(overrides))
-    finally:
-        hydra.hydra = sweeping
+    with environ(dict(environment)):
+        return Run.plan(compose(overrides))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from compendium.config import instantiate, locate
 from compendium.errors import UserError, did_you_mean
+from datamodules.datamodule import DataModule
 from datamodules.spec import DataSpec
 
 Part = nn.Module | Mapping[str, Any]
@@ -57,6 +58,13 @@ class Method(LightningModule):
         self._optimizer = optimizer
         self._schedule = schedule
         self.terms: dict[str, Tensor] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the running hook some forty times a step, and nn.Module looks at each as if it were a weight.
+        if name == "_current_fx_name" or name == "terms":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     # What a method overrides
 
@@ -118,6 +126,21 @@ class Method(LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = instantiate(self._schedule, where="schedule", optimizer=optimizer, steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
+        # Our DataModules yield batches that are where they belong; Lightning would look up three hooks per step for it.
+        return batch if self._at_home(batch) else super()._on_before_batch_transfer(batch, dataloader_idx)
+
+    def _apply_batch_transfer_handler(self, batch: Any, device: Any = None, dataloader_idx: int = 0) -> Any:
+        return batch if self._at_home(batch) else super()._apply_batch_transfer_handler(batch, device, dataloader_idx)
+
+    def _at_home(self, batch: Any) -> bool:
+        return isinstance(getattr(self.trainer, "datamodule", None), DataModule) and batch[0].device == self._device
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["method"] = f"{type(self).__module__}.{type(self).__qualname__}"

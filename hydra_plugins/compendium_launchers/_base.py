@@ -5,15 +5,15 @@ from __future__ import annotations
 import shlex
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from compendium.errors import UserError
 from compendium.jobs import Cluster, Row
 from compendium.run import Run, short
-from compendium.sweep import Job, Ledger, outcome, plan
+from compendium.sweep import Job, Ledger, plan
 
 
 class FolderLauncher(Launcher):
@@ -27,21 +27,31 @@ class FolderLauncher(Launcher):
         """Nothing of Hydra's is needed: jobs are composed by `compendium.compose`."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Check all jobs, freeze those that are not done, and start them."""
-        try:
-            jobs = plan(job_overrides, self.environment)
-            if jobs[0].run.config["dry"]:
-                for job in jobs:
-                    print(f"{job.run.title}: {short(job.run.folder)} ({job.run.status['state']})")
-            else:
-                self.check(jobs)
-                self.go(jobs)
-        except UserError as error:  # Hydra would show its traceback
-            outcome.error = error
-        return [JobReturn(overrides=list(job), status=JobStatus.COMPLETED) for job in job_overrides]
+        """Check all jobs, freeze those that are not done, and start them.
 
-    def go(self, jobs: Sequence[Job]) -> None:
-        """Write the ledger and start what is missing."""
+        Returns:
+            For each job its folder, and whether it failed as far as is known by now.
+        """
+        jobs = plan(job_overrides, self.environment)
+        failed: set[Path] = set()
+        if jobs[0].run.config["dry"]:
+            for job in jobs:
+                print(f"{job.run.title}: {short(job.run.folder)} ({job.run.status['state']})")
+        else:
+            self.check(jobs)
+            failed = self.go(jobs)
+        status = {True: JobStatus.FAILED, False: JobStatus.COMPLETED}
+        return [
+            JobReturn(list(job.overrides), working_dir=str(job.run.folder), status=status[job.run.folder in failed])
+            for job in jobs
+        ]
+
+    def go(self, jobs: Sequence[Job]) -> set[Path]:
+        """Write the ledger and start what is missing.
+
+        Returns:
+            Folders of the jobs that failed.
+        """
         ledger = Ledger.of(jobs, self.name)
         cluster = Cluster()
         rows = [Row.of(job.run.folder, ledger.jobs[str(job.run.folder)].get("job"), cluster) for job in jobs]
@@ -51,8 +61,7 @@ class FolderLauncher(Launcher):
         where = "" if runs == "runs" else f" --runs {runs}"
         print(f"sweep {ledger.name}: {len(todo)} of {len(jobs)} jobs to do")
         print(f"  watch it from anywhere: python -m compendium.jobs status {ledger.name}{where}", flush=True)
-        if todo:
-            self.start(todo, ledger)
+        return self.start(todo, ledger) if todo else set()
 
     def ready(self, job: Job) -> Job:
         """The job with its folder frozen, and with the command that does it alone."""
@@ -65,8 +74,12 @@ class FolderLauncher(Launcher):
         """Refuse what this launcher cannot run."""
 
     @abstractmethod
-    def start(self, jobs: Sequence[Job], ledger: Ledger) -> None:
-        """Start the jobs, whose folders are frozen."""
+    def start(self, jobs: Sequence[Job], ledger: Ledger) -> set[Path]:
+        """Start the jobs, whose folders are frozen.
+
+        Returns:
+            Folders of those that failed.
+        """
 
 
 def left_alone(job: Job, row: Row) -> bool:

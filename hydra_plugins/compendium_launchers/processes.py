@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from compendium.config import ROOT
 from compendium.errors import UserError
 from compendium.interruption import interruption
 from compendium.run import short
-from compendium.sweep import LAUNCH_VARIABLES, STEP_VARIABLES, Job, Ledger, outcome
+from compendium.sweep import LAUNCH_VARIABLES, STEP_VARIABLES, Job, Ledger
 from hydra_plugins.compendium_launchers._base import FolderLauncher
 
 POLL_SECONDS = 0.1
@@ -36,10 +37,11 @@ class ProcessesLauncher(FolderLauncher):
         if self.parallel < 1:
             raise UserError(f"hydra.launcher.parallel={self.parallel}: at least 1.")
 
-    def start(self, jobs: Sequence[Job], ledger: Ledger) -> None:
+    def start(self, jobs: Sequence[Job], ledger: Ledger) -> set[Path]:
         interruption.install()
         waiting = list(jobs)
         children: list[Child] = []
+        ended: list[Child] = []
         try:
             while (waiting and interruption.signum is None) or children:
                 while waiting and len(children) < self.parallel and interruption.signum is None:
@@ -48,14 +50,15 @@ class ProcessesLauncher(FolderLauncher):
                 if interruption.signum is not None:
                     for child in children:
                         child.stop(interruption.signum)
-                children = [child for child in children if not child.ended()]
+                ended += (now := [child for child in children if child.ended()])
+                children = [child for child in children if child not in now]
         except KeyboardInterrupt:  # the second Ctrl-C
             for child in children:
                 child.kill()
-        outcome.signum = interruption.signum
+        return {child.run.folder for child in ended if child.failed}
 
     def environment_of_a_job(self) -> dict[str, str]:
-        """This process's environment without what belongs to its own run, and with a share of the cores."""
+        """This process's without what belongs to its own run, and with a share of the cores, where none is set."""
         kept = {name: value for name, value in os.environ.items() if name not in (*LAUNCH_VARIABLES, *STEP_VARIABLES)}
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return {"OMP_NUM_THREADS": str(max(1, cores // self.parallel))} | kept
@@ -68,6 +71,7 @@ class Child:
         self.run = job.run
         self.began = time.monotonic()
         self.told = False
+        self.failed = False
         command = [sys.executable, str(ROOT / "train.py"), "--frozen", str(self.run.folder)]
         with open(self.run.folder / "output.txt", "a") as output:
             self.process = subprocess.Popen(
@@ -98,7 +102,7 @@ class Child:
         elif self.told:
             print(f"stopped: {self.run.title}; the same command continues", flush=True)
         else:
-            outcome.failed += 1
+            self.failed = True
             print(f"failed after {seconds:.0f} s: {self.run.title}: {self.reason(code)}", flush=True)
             print(f"  {short(self.run.folder / 'output.txt')}", flush=True)
         return True

@@ -51,7 +51,9 @@ class SlurmLauncher(FolderLauncher):
         self.tasks_per_node = tasks_per_node
         self.environment = {"SLURM_JOB_NUM_NODES": str(nodes), "SLURM_NTASKS_PER_NODE": str(tasks_per_node)}
         sizes = {"cpus_per_task": cpus_per_task, "gpus_per_node": gpus_per_node, "mem": mem}
-        self.options = {name: value for name, value in (sizes | {"partition": partition}).items() if value is not None}
+        self.options: dict[str, Any] = {
+            name: value for name, value in (sizes | {"partition": partition}).items() if value is not None
+        }
         self.options |= {
             "job_name": "compendium",
             "time": time,
@@ -76,12 +78,12 @@ class SlurmLauncher(FolderLauncher):
             asked = (trainer["num_nodes"], trainer["devices"])
             if self.nodes * self.tasks_per_node > 1 and asked != (self.nodes, self.tasks_per_node):
                 raise UserError(
-                    f"hydra.launcher gives {self.nodes} nodes with {self.tasks_per_node} processes each, but {job.run.title} "
+                    f"hydra.launcher.nodes={self.nodes} and tasks_per_node={self.tasks_per_node}, but {job.run.title} "
                     f"has trainer.num_nodes={asked[0]} and trainer.devices={asked[1]}.",
                     "trainer=slurm takes what SLURM gives",
                 )
 
-    def start(self, jobs: Sequence[Job], ledger: Ledger) -> None:
+    def start(self, jobs: Sequence[Job], ledger: Ledger) -> set[Path]:
         import submitit
 
         files = ledger.path.parent / "submitit"
@@ -97,6 +99,7 @@ class SlurmLauncher(FolderLauncher):
             link(job.run.folder / "output.txt", files / f"{sent.job_id}_0_log.out")
             print(f"SLURM job {sent.job_id}: {job.run.title}, {short(job.run.folder)}")
         ledger.write()
+        return set()
 
 
 def link(path: Path, target: Path) -> None:

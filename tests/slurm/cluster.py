@@ -44,7 +44,8 @@ def submit(runs: Path, *overrides: str) -> list[str]:
     Returns:
         The jobs' ids.
     """
-    out = shell(sys.executable, "train.py", "-m", "hydra/launcher=slurm", "hydra.launcher.time=10", f"runs={runs}", *overrides)
+    launcher = ("hydra/launcher=slurm", "hydra.launcher.time=10")
+    out = shell(sys.executable, "train.py", "-m", *launcher, f"runs={runs}", *overrides)
     return [line.split()[2].rstrip(":") for line in out.out.splitlines() if line.startswith("SLURM job ")]
 
 
