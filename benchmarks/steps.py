@@ -61,7 +61,7 @@ def bare(case: list[str]) -> float:
     """Seconds per step of the shortest loop that learns the same."""
     parts = prepared(case)
     method, data, epochs = parts.method.train(), parts.data, parts.trainer.max_epochs
-    batches = data.present({name: column for name, column in data.columns.items()}, "train")
+    batches = data.present(dict(data.columns), "train")
     optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
     started, steps = time.perf_counter(), 0
     for epoch in range(epochs):

@@ -76,8 +76,9 @@ class TrainLog(Callback):
             bad = [name for name, value in zip(names, row, strict=True) if not math.isfinite(value)]
             if bad:
                 good = [cb.last_saved for cb in trainer.callbacks if hasattr(cb, "last_saved") and cb.last_saved]
+                found = ", ".join(f"{name}={row[names.index(name)]}" for name in bad)
                 raise NotFinite(
-                    f"the loss is not finite at step {step}: {', '.join(f'{name}={row[names.index(name)]}' for name in bad)}.",
+                    f"the loss is not finite at step {step}: {found}.",
                     f"last good checkpoint: {good[0] if good else 'none yet'}\n"
                     "Try a smaller optimizer.lr, trainer.gradient_clip_val=1, or look for outliers in the data.",
                 )

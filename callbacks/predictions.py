@@ -17,8 +17,8 @@ from modules.capabilities import Classifier, Density, Encoder, Regressor
 class Predictions(Callback):
     """`run=predict` writes `predictions.npz`: one row per test record, in the order of the split.
 
-    By capability: `probability` and `class` of a classifier, `mean` and `std` of a regressor, `embedding` of an encoder,
-    `log_prob` of a density; `row`, the record's number in the source, and `target` where there is one.
+    By capability: `probability` and `class` of a classifier, `mean` and `std` of a regressor, `embedding` of an
+    encoder, `log_prob` of a density; `row`, the record's number in the source, and `target` where there is one.
     """
 
     def on_predict_start(self, trainer, pl_module):

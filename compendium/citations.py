@@ -43,6 +43,8 @@ def write(run: Run) -> None:
     wanted = sorted(set(keys(run.config)))
     unknown = [key for key in wanted if key not in known]
     if unknown:
-        raise UserError(f"docs/papers.bib has no entry for {', '.join(unknown)}.", "Add it, or mend `papers` of the class.")
+        raise UserError(
+            f"docs/papers.bib has no entry for {', '.join(unknown)}.", "Add it, or mend `papers` of the class."
+        )
     with replacing(run.folder / "citations.bib") as temporary:
         temporary.write_text("\n\n".join(known[key] for key in wanted) + ("\n" if wanted else ""))

@@ -12,7 +12,28 @@ from compendium.config import choices, summary
 from compendium.errors import UserError
 from compendium.interruption import tasks_per_node
 
-HYDRA_FLAGS = ("-m", "--multirun", "-sc", "--shell-completion", "-c", "--cfg", "-p", "--package", "-i", "--info", "--hydra-help", "--version", "-r", "--resolve", "-cn", "-cp", "-cd", "--config-name", "--config-path", "--config-dir")
+HYDRA_FLAGS = (
+    "-m",
+    "--multirun",
+    "-sc",
+    "--shell-completion",
+    "-c",
+    "--cfg",
+    "-p",
+    "--package",
+    "-i",
+    "--info",
+    "--hydra-help",
+    "--version",
+    "-r",
+    "--resolve",
+    "-cn",
+    "-cp",
+    "-cd",
+    "--config-name",
+    "--config-path",
+    "--config-dir",
+)
 
 USAGE = """python train.py [model=...] [data=...] [KEY=VALUE ...]
 
@@ -40,9 +61,9 @@ def help_screen() -> str:
     """Usage, then models and data by room with a line each, then the choices of the other groups."""
     lines = [USAGE]
     for group in ("model", "data"):
-        for room, names in groupby(choices(group), key=lambda name: name.rpartition("/")[0]):
+        for room, members in groupby(choices(group), key=lambda name: name.rpartition("/")[0]):
             lines.append(f"{group}= {room}".rstrip())
-            for name in names:
+            for name in members:
                 text, tags = summary(choices(group)[name])
                 lines.append(f"  {name:<36} {text}" + (f" [{' '.join(sorted(tags))}]" if tags else ""))
             lines.append("")

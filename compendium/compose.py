@@ -72,15 +72,15 @@ def compose(arguments: Sequence[str]) -> Composed:
         groups = [override for override in overrides if is_group(override) or override.key_or_group.startswith("hydra")]
         values = [override for override in overrides if override not in groups]
         errors += [error for override in groups if (error := check_choice(override))]
-        good = [override.input_line for override in groups if not check_choice(override)]
+        good = [str(override.input_line) for override in groups if not check_choice(override)]
         base = composed(good)
         errors += [error for override in values if (error := check_key(override, base))]
         if errors:
             raise UserErrors(errors)
-        config = composed([override.input_line for override in overrides])
+        config = composed([str(override.input_line) for override in overrides])
     chosen = {name: choice for name, choice in config.hydra.runtime.choices.items() if choice is not None}
     with_hydra = config
-    config = OmegaConf.masked_copy(with_hydra, [key for key in with_hydra if key != "hydra"])
+    config = OmegaConf.masked_copy(with_hydra, [str(key) for key in with_hydra if key != "hydra"])
     errors = [missing(key) for key in sorted(OmegaConf.missing_keys(config))]
     if errors:
         raise UserErrors(errors)
@@ -97,7 +97,10 @@ def compose(arguments: Sequence[str]) -> Composed:
         if not allowed(str(target))
     ]
     errors += [
-        UserError(f"{path} holds a secret, and configs are written down.", "Give it in the environment (HF_TOKEN, WANDB_API_KEY, ...).")
+        UserError(
+            f"{path} holds a secret, and configs are written down.",
+            "Give it in the environment (HF_TOKEN, WANDB_API_KEY, ...).",
+        )
         for path in secrets(plain)
     ]
     if errors:
@@ -172,7 +175,9 @@ def check_choice(override: Override) -> UserError | None:
         if group.startswith("hydra/"):  # Hydra has launchers of its own
             continue
         mend = did_you_mean(str(choice), choices(group))
-        return UserError(f"{group}={choice}: there is no such {group.rsplit('/', 1)[-1]}.", mend or f"see conf/{group}/")
+        return UserError(
+            f"{group}={choice}: there is no such {group.rsplit('/', 1)[-1]}.", mend or f"see conf/{group}/"
+        )
     return None
 
 
@@ -188,10 +193,14 @@ def check_key(override: Override, base: DictConfig) -> UserError | None:
             return None
         near = did_you_mean(key, siblings(key, keys))
         if near.startswith("did you mean"):
-            return UserError(f"+{key} adds a new key, but there is one close to it.", f"{near} (++{key} adds it anyway)")
+            return UserError(
+                f"+{key} adds a new key, but there is one close to it.", f"{near} (++{key} adds it anyway)"
+            )
         return None
     if not known:
-        return UserError(f"{key}: there is no such key.", did_you_mean(key, [*keys, *groups()]) or "++KEY=VALUE adds one")
+        return UserError(
+            f"{key}: there is no such key.", did_you_mean(key, [*keys, *groups()]) or "++KEY=VALUE adds one"
+        )
     if override.is_delete():
         return None
     default = OmegaConf.select(base, key, throw_on_missing=False, throw_on_resolution_failure=False)

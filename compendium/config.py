@@ -96,7 +96,9 @@ def locate(target: str, where: str = "") -> Any:
             raise
         raise UserError(f"{prefix}={target}: there is no module '{error.name}'.") from None
     if not hasattr(module, attribute):
-        raise UserError(f"{prefix}={target}: '{module_name}' has no '{attribute}'.", did_you_mean(attribute, dir(module)))
+        raise UserError(
+            f"{prefix}={target}: '{module_name}' has no '{attribute}'.", did_you_mean(attribute, dir(module))
+        )
     return getattr(module, attribute)
 
 
@@ -135,9 +137,7 @@ def check_arguments(target: Any, arguments: Mapping[str, Any], where: str, posit
     missing = [name for name in required if name in names and name not in arguments]
     label = getattr(target, "__name__", str(target))
     if unknown:
-        raise UserError(
-            f"{where}.{unknown[0]}: {label} takes no '{unknown[0]}'.", did_you_mean(unknown[0], names)
-        )
+        raise UserError(f"{where}.{unknown[0]}: {label} takes no '{unknown[0]}'.", did_you_mean(unknown[0], names))
     if missing:
         raise UserError(f"{where}: {label} needs {', '.join(missing)}.", f"add {where}.{missing[0]}=VALUE")
 

@@ -35,7 +35,7 @@ class Interruption:
         self.signum: int | None = None
 
     def install(self) -> None:
-        """Own the signals. Called again once Lightning has put handlers of its own in place, so that one owner is left."""
+        """Own the signals; called again once Lightning has put handlers of its own in place: one owner is left."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number in SIGNALS:

@@ -41,7 +41,7 @@ class NoProfiler(Profiler):
 
 
 class LeanTrainer(Trainer):
-    """A Trainer that gives two answers at once that Lightning's own looks for at every step, one of them fifteen times."""
+    """A Trainer that knows two answers which Lightning's own looks up at every step, one of them fifteen times."""
 
     _validates: bool | None = None
 
@@ -51,7 +51,7 @@ class LeanTrainer(Trainer):
 
     @training.setter
     def training(self, value: bool) -> None:
-        Trainer.training.fset(self, value)
+        Trainer.training.fset(self, value)  # type: ignore[attr-defined]
 
     @property
     def enable_validation(self) -> bool:

@@ -64,7 +64,7 @@ model:
 trainer:
   max_epochs: 10
 """,
-    "tests/modules/{room}/test_{name}.py": '''"""TODO: what the method is checked against, which must lie outside of its own code."""
+    "tests/modules/{room}/test_{name}.py": '''"""TODO: what the method is checked against, outside of its own code."""
 
 from __future__ import annotations
 
@@ -102,7 +102,9 @@ def create(path: str, bibkey: str, root: Path = ROOT) -> list[Path]:
         UserError: a name that is none, or a file that is there already; nothing is written then.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*/[a-z][a-z0-9_]*", path):
-        raise UserError(f"'{path}' is no ROOM/NAME of lower-case words joined by underscores.", "e.g. generative/my_method")
+        raise UserError(
+            f"'{path}' is no ROOM/NAME of lower-case words joined by underscores.", "e.g. generative/my_method"
+        )
     room, name = path.split("/")
     kind = "".join(word.capitalize() for word in name.split("_"))
     values = {"room": room, "name": name, "kind": kind, "bibkey": bibkey}

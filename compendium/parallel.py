@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from compendium.errors import UserError
 from compendium.interruption import started_by_srun, tasks_per_node
 
-DDP = {
+DDP: dict[str, dict[str, Any]] = {
     "ddp": {},
     "ddp_find_unused_parameters_true": {"find_unused_parameters": True},
 }
@@ -52,7 +52,9 @@ class Slurm(SLURMEnvironment):
         if "MASTER_ADDR" not in os.environ:
             names = os.environ.get("SLURM_JOB_NODELIST", os.environ.get("SLURM_NODELIST", "127.0.0.1"))
             first = self.resolve_root_node_address(names)
-            shown = subprocess.run(["scontrol", "show", "node", first, "-o"], capture_output=True, text=True, check=False)
+            shown = subprocess.run(
+                ["scontrol", "show", "node", first, "-o"], capture_output=True, text=True, check=False
+            )
             fields = dict(field.partition("=")[::2] for field in shown.stdout.split())
             os.environ["MASTER_ADDR"] = fields.get("NodeAddr", first)
         return os.environ["MASTER_ADDR"]

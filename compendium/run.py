@@ -53,19 +53,30 @@ class Run:
         return cls(config, Path(str(config["runs"])).expanduser().absolute() / model / data.replace("/", "-") / name)
 
     @classmethod
-    def open(cls, folder: str | Path) -> Run:
-        """The run that was frozen into a folder.
+    def open(cls, path: str | Path) -> Run:
+        """The run that was frozen into a folder, or into a file of one.
 
         Raises:
             UserError: the folder holds no run.
         """
-        folder = Path(folder).absolute()
-        return cls(read_json(folder / "config.json"), folder)
+        path = Path(path).absolute()
+        file = path if path.suffix == ".json" else path / "config.json"
+        return cls(read_json(file), file.parent)
+
+    @property
+    def trains(self) -> bool:
+        """Whether this is the run itself, and not a later look at its weights."""
+        return self.config["run"] == "fit"
+
+    @property
+    def frozen(self) -> Path:
+        """The file that every process starts from; a later test or prediction has one of its own."""
+        return self.folder / ("config.json" if self.trains else f"config-{self.config['run']}.json")
 
     def freeze(self) -> None:
         """Write the config that every process of the run starts from."""
         make_folder(self.folder)
-        write_json(self.folder / "config.json", self.config)
+        write_json(self.frozen, self.config)
 
     @property
     def title(self) -> str:
@@ -90,7 +101,9 @@ class Run:
         return read_json(path) if path.is_file() else {"state": "pending"}
 
     def mark(self, state: str, **more: Any) -> None:
-        """Write down what the run is doing now."""
+        """Write down what the run is doing now. A later look at its weights leaves no mark."""
+        if not self.trains:
+            return
         known = {key: value for key, value in self.status.items() if key in ("job", "attempts")}
         if state == "running":
             known["attempts"] = known.get("attempts", 0) + 1
@@ -130,8 +143,8 @@ class Run:
                 parent.rmdir()
 
     def afresh(self) -> Run:
-        """This run with `resume=never` carried out: what was there is set aside, and it continues what it now begins."""
-        if self.config["resume"] != "never" or self.config["run"] != "fit":
+        """This run with `resume=never` carried out: what was there is set aside, and a new start is continued."""
+        if self.config["resume"] != "never" or not self.trains:
             return self
         self.set_aside()
         return Run(self.config | {"resume": "auto"}, self.folder)

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
@@ -103,7 +104,9 @@ class RunLogger(Logger):
         self._queue.put(("close", state))
         self._thread.join(CLOSING_SECONDS)
         if self._thread.is_alive():
-            warnings.warn("a tracker did not finish in time and was left behind; metrics.jsonl is complete", stacklevel=2)
+            warnings.warn(
+                "a tracker did not finish in time and was left behind; metrics.jsonl is complete", stacklevel=2
+            )
         self._thread = None
 
     def _start(self, step: int) -> None:
@@ -209,7 +212,7 @@ class WandB(Mirror):
         group: str | None = None,
         tags: Sequence[str] = (),
     ) -> None:
-        self.arguments = {"project": project, "entity": entity, "mode": mode, "tags": list(tags)}
+        self.arguments: dict[str, Any] = {"project": project, "entity": entity, "mode": mode, "tags": list(tags)}
         self.group = group
 
     def open(self, run: Run, first_step: int) -> None:
@@ -220,7 +223,7 @@ class WandB(Mirror):
         id_file = run.folder / "wandb-id"
         if not id_file.exists():
             with replacing(id_file) as temporary:
-                temporary.write_text(wandb.util.generate_id())
+                temporary.write_text(token_hex(4))
         self.wandb = wandb.init(
             **self.arguments,
             id=id_file.read_text().strip(),
@@ -240,4 +243,4 @@ class WandB(Mirror):
     def close(self, state: str) -> None:
         if state == "preempted":
             self.wandb.mark_preempting()
-        self.wandb.finish(exit_code={"done": 0}.get(state, 1), quiet=True)
+        self.wandb.finish(exit_code={"done": 0}.get(state, 1))

@@ -270,7 +270,7 @@ class Batches:
         if self.split != "train" or trainer is None:
             return 0, 0
         loop = trainer.fit_loop
-        return loop.epoch_progress.current.processed, loop.epoch_loop.batch_progress.current.completed
+        return trainer.current_epoch, loop.epoch_loop.batch_progress.current.completed
 
     def __len__(self) -> int:
         return len(self._plan(0))

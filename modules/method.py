@@ -31,10 +31,10 @@ class Method(LightningModule):
     Args:
         spec: what is known of the data.
         net: config of the network (`_target_` and its arguments, or one such config per kind of data: `image`,
-            `vector`, `text`), or a module. A module is not kept in checkpoints: hand it to `load_from_checkpoint` again.
+            `vector`, `text`), or a module. A module is not kept in checkpoints: `load_from_checkpoint` needs it again.
         optimizer: config of a `torch.optim.Optimizer` without `params`.
-        schedule: config of a learning rate schedule with `optimizer` and `steps` still open, see `modules.optimization`;
-            None keeps the rate constant.
+        schedule: config of a learning rate schedule with `optimizer` and `steps` still open, see
+            `modules.optimization.schedules`; None keeps the rate constant.
     """
 
     batch_type: ClassVar[type]
@@ -164,7 +164,8 @@ class Method(LightningModule):
         kind = locate(name, "checkpoint")
         if not issubclass(kind, cls):
             raise UserError(
-                f"{path} holds a {kind.__name__}, not a {cls.__name__}.", f"load it with {kind.__name__} or with Method."
+                f"{path} holds a {kind.__name__}, not a {cls.__name__}.",
+                f"load it with {kind.__name__} or with Method.",
             )
         method = kind(**{**checkpoint["hyper_parameters"], **changes})
         method.restore(checkpoint["state_dict"], path)
@@ -240,7 +241,7 @@ class SolvedMethod(Method):
             torch.distributed.all_reduce(value)
         return value
 
-    def training_step(self, batch: Any, batch_idx: int) -> None:
+    def training_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         with torch.no_grad():
             self.accumulate(batch)
         # Lightning counts steps by optimizer calls; a solved method makes none, and its step is its batch.

@@ -13,16 +13,24 @@ from PIL import Image
 
 from tests.command import apart, here
 
-CLASSIFIER = ("model=supervised/classifier", "trainer=cpu", "callbacks=bare", "net=mlp", "net.width=16", "trainer.max_epochs=1", "logger=none")
+CLASSIFIER = (
+    "model=supervised/classifier",
+    "trainer=cpu",
+    "callbacks=bare",
+    "net=mlp",
+    "net.width=16",
+    "trainer.max_epochs=1",
+    "logger=none",
+)
 
 
-@pytest.fixture()
+@pytest.fixture
 def runs(tmp_path):
     """The folder of the run folders of one test."""
     return tmp_path / "runs"
 
 
-@pytest.fixture()
+@pytest.fixture
 def mistake(capfd, runs):
     """Make a mistake; see that it is one screen without a traceback, exits with 2, and leaves no run folder."""
 
@@ -43,7 +51,7 @@ def mistake(capfd, runs):
 def test_all_unknown_keys_and_choices_are_named_at_once(mistake):
     mistake(
         "model=supervised/clasifier", "dta=digits", "optimizer.rl=0.1", "trainer.max_epoch=3",
-        says=("did you mean supervised/classifier", "dta:", "did you mean data", "optimizer.rl", "did you mean trainer.max_epochs"),
+        says=("did you mean supervised/classifier", "dta:", "did you mean data", "optimizer.rl", "trainer.max_epochs?"),
     )  # fmt: skip
 
 
@@ -90,7 +98,13 @@ def test_a_missing_extra_names_the_command(mistake, monkeypatch, tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    mistake(*CLASSIFIER, "data=parquet", f"data.path={tmp_path}/t.parquet", "data.target=y", says=("pyarrow", "pip install -e '.[tables]'"))
+    mistake(
+        *CLASSIFIER,
+        "data=parquet",
+        f"data.path={tmp_path}/t.parquet",
+        "data.target=y",
+        says=("pyarrow", "pip install -e '.[tables]'"),
+    )
 
 
 def table(path: Path, rows: list[str], header: str = "a,b,label") -> Path:
@@ -118,12 +132,23 @@ def test_tables(mistake, tmp_path, rows, says):
 
 
 def test_a_table_without_the_target(mistake, tmp_path):
-    mistake(*CLASSIFIER, f"data={table(tmp_path / 't.csv', GOOD)}", "data.target=lable", says=("lable", "did you mean label"))
+    mistake(
+        *CLASSIFIER,
+        f"data={table(tmp_path / 't.csv', GOOD)}",
+        "data.target=lable",
+        says=("lable", "did you mean label"),
+    )
 
 
 def test_files_that_are_missing_or_corrupt(mistake, tmp_path):
     table(tmp_path / "train.csv", GOOD)
-    mistake(*CLASSIFIER, "data=csv", f"data.path={tmp_path}/trian.csv", "data.target=label", says=("trian.csv", "did you mean", "train.csv"))
+    mistake(
+        *CLASSIFIER,
+        "data=csv",
+        f"data.path={tmp_path}/trian.csv",
+        "data.target=label",
+        says=("trian.csv", "did you mean", "train.csv"),
+    )
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 not an archive")
     mistake(*CLASSIFIER, f"data={tmp_path}/broken.npz", says=("broken.npz",))
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 not a table")
@@ -156,7 +181,15 @@ def test_a_loss_that_becomes_nan_names_step_term_and_checkpoint(mistake):
 
 
 def test_a_checkpoint_of_another_model_or_half_a_checkpoint(capfd, mistake, runs, tmp_path):
-    other = here(capfd, "model=continual/g_acil", "trainer=cpu", "callbacks=bare", "model.features=16", "logger=none", f"runs={tmp_path}/other")
+    other = here(
+        capfd,
+        "model=continual/g_acil",
+        "trainer=cpu",
+        "callbacks=bare",
+        "model.features=16",
+        "logger=none",
+        f"runs={tmp_path}/other",
+    )
     assert other.code == 0
     path = next((tmp_path / "other").rglob("last.ckpt"))
     for key in ("resume", "ckpt"):

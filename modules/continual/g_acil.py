@@ -36,8 +36,8 @@ class GACIL(SolvedMethod):
     Zhuang et al. 2024, "G-ACIL: Analytic Learning for Exemplar-Free Generalized Class Incremental Learning".
 
     Deviations: (1) one equation for both parts, with zero columns for unexposed classes; (2) the recursion runs per
-    batch instead of per task, which changes nothing in exact arithmetic; (3) float64 throughout; (4) the default encoder
-    is the identity on pixels instead of a pretrained vision transformer: give `backbone` for one.
+    batch instead of per task, which changes nothing in exact arithmetic; (3) float64 throughout; (4) the default
+    encoder is the identity on pixels instead of a pretrained vision transformer: give `backbone` for one.
 
     Args:
         spec: labelled data.
@@ -50,6 +50,11 @@ class GACIL(SolvedMethod):
     Raises:
         UserError: a ridge that is not positive, a backbone that is no Encoder.
     """
+
+    buffer: Tensor
+    R: Tensor
+    W: Tensor
+    seen: Tensor
 
     batch_type = TaskBatch
     papers = ("zhuang2024gacil",)
@@ -76,7 +81,9 @@ class GACIL(SolvedMethod):
     @classmethod
     def check(cls, spec: DataSpec) -> None:
         if spec.target != "class":
-            raise UserError(f"class-incremental learning needs classes; '{spec.name}' has {spec.target or 'no'} target.")
+            raise UserError(
+                f"class-incremental learning needs classes; '{spec.name}' has {spec.target or 'no'} target."
+            )
 
     def accumulate(self, batch: TaskBatch) -> None:
         X = self.rows_of_all(self.embed(batch.x).double())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -99,9 +100,9 @@ class StochasticInterpolant(Method):
     Definitions 2.1 and 3.1, Theorems 2.6 and 2.8, Corollary 2.10, Section 3.1 (one-sided).
 
     Deviations: (1) squared errors instead of |f|^2 / 2 - f . target, which differ by a constant; (2) velocity and
-    denoiser are two outputs of one network, where the paper trains two; (3) the velocity regresses the time derivative of
-    the interpolant without gamma' z, and b is put together from both fields, because gamma' is unbounded at the ends;
-    (4) fields are evaluated at t in [margin, 1 - margin].
+    denoiser are two outputs of one network, where the paper trains two; (3) the velocity regresses the time derivative
+    of the interpolant without gamma' z, and b is put together from both fields, because gamma' is unbounded at the
+    ends; (4) fields are evaluated at t in [margin, 1 - margin].
 
     Args:
         spec: images or vectors.
@@ -154,7 +155,9 @@ class StochasticInterpolant(Method):
         if epsilon < 0:
             raise UserError(f"model.epsilon={epsilon}: the noise level is at least 0.")
         if gamma == "none" and base is not None:
-            raise UserError("model.gamma=none takes x0 as its noise, which must be Gaussian.", "choose model.gamma=brownian")
+            raise UserError(
+                "model.gamma=none takes x0 as its noise, which must be Gaussian.", "choose model.gamma=brownian"
+            )
         self.alpha, self.beta = PATHS[path]
         self.gamma = GAMMAS[gamma]
         self.one_sided = gamma == "none"
@@ -192,7 +195,7 @@ class StochasticInterpolant(Method):
         return -self.fields(t, x)[1] / along(self.sigma(t), x)
 
     def denoise(self, x: Tensor, t: Tensor) -> Tensor:
-        """E[x1 | x_t = x] (B, ...), solved from v = alpha' E[x0] + beta' E[x1] and x = alpha E[x0] + beta E[x1] + gamma eta."""
+        """E[x1 | x_t = x] (B, ...), from v = alpha' E[x0] + beta' E[x1], x = alpha E[x0] + beta E[x1] + gamma eta."""
         t = self._inside(t)
         v, eta = self.fields(t, x)
         a, da, b, db = (along(f(t), x) for f in (*self.alpha, *self.beta))
@@ -239,7 +242,7 @@ class StochasticInterpolant(Method):
     def _diffuse(self, x: Tensor) -> Tensor:
         """Euler-Maruyama from 0 to 1; the noise of the last step is left out, as its drift is the denoised mean."""
         grid = torch.linspace(0, 1, self.steps + 1, device=x.device, dtype=x.dtype).tolist()
-        for start, end in zip(grid[:-1], grid[1:], strict=True):
+        for start, end in pairwise(grid):
             step = end - start
             t = self._inside(torch.full((len(x),), start, device=x.device, dtype=x.dtype))
             v, eta = self.fields(t, x)
@@ -338,5 +341,7 @@ def law_of(base: Mapping[str, Any]) -> Truth:
     """
     records = instantiate(base, where="model.base").load()
     if records.truth is None:
-        raise UserError(f"model.base: '{records.spec.name}' has no exact law to draw from.", "choose a density: ring, moons, ...")
+        raise UserError(
+            f"model.base: '{records.spec.name}' has no exact law to draw from.", "choose a density: ring, moons, ..."
+        )
     return records.truth

@@ -21,7 +21,12 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], width: int = 256, depth: int = 3, time: bool = False
+        self,
+        in_shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        width: int = 256,
+        depth: int = 3,
+        time: bool = False,
     ) -> None:
         super().__init__()
         self.out_shape = tuple(out_shape)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions with group normalisation and SiLU around a skip connection (He et al. 2016, pre-activation).
+    """Two 3 x 3 convolutions with group normalisation and SiLU around a skip connection (He et al. 2016).
 
     Args:
         channels_in: channels of the input.

@@ -14,9 +14,9 @@ from modules.networks.time import TimeEmbedding
 
 
 class UNet(nn.Module):
-    """Residual blocks down, in the middle and up, joined across at each resolution (Ronneberger et al. 2015; Ho et al. 2020).
+    """Residual blocks down, in the middle and up, joined across at each resolution.
 
-    The last convolution starts at zero, so that the field does.
+    Ronneberger et al. 2015; with time as in Ho et al. 2020. The last convolution starts at zero, and so does the field.
 
     Args:
         in_shape: (channels, height, width); height and width divisible by 2^(len(channels) - 1).

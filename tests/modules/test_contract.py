@@ -15,7 +15,14 @@ from compendium.run import Run
 from modules.method import Method, SolvedMethod
 
 MODELS = sorted(choices("model"))
-TINY = ["trainer=cpu", "trainer.max_epochs=1", "trainer.limit_train_batches=2", "datamodule.batch_size=16", "callbacks=bare", "logger=none"]
+TINY = [
+    "trainer=cpu",
+    "trainer.max_epochs=1",
+    "trainer.limit_train_batches=2",
+    "datamodule.batch_size=16",
+    "callbacks=bare",
+    "logger=none",
+]
 
 
 def planned(model: str, runs: Path, *more: str) -> Run:
@@ -36,7 +43,9 @@ def trained(run: Run):
 def test_a_step_of_fit_and_test_is_deterministic_and_reaches_every_parameter(model, tmp_path):
     first, second = trained(planned(model, tmp_path / "a")), trained(planned(model, tmp_path / "b"))
     for name, value in first.method.state_dict().items():
-        torch.testing.assert_close(value, second.method.state_dict()[name], rtol=0, atol=0, msg=f"{name} is not reproducible")
+        torch.testing.assert_close(
+            value, second.method.state_dict()[name], rtol=0, atol=0, msg=f"{name} is not reproducible"
+        )
     start = build(planned(model, tmp_path / "c")).method
     if isinstance(first.method, SolvedMethod):
         assert any(not torch.equal(a, b) for a, b in zip(first.method.buffers(), start.buffers(), strict=True))
@@ -45,7 +54,11 @@ def test_a_step_of_fit_and_test_is_deterministic_and_reaches_every_parameter(mod
     loss = first.method.loss(batch)
     total = torch.stack(tuple(loss.values())).sum() if isinstance(loss, dict) else loss
     total.backward()
-    without = [name for name, p in first.method.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.abs().sum())]
+    without = [
+        name
+        for name, p in first.method.named_parameters()
+        if p.requires_grad and (p.grad is None or not p.grad.abs().sum())
+    ]
     assert not without, f"no gradient reaches {without}"
 
 
@@ -95,5 +108,10 @@ def test_every_method_has_a_config():
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         module = importlib.import_module(name)
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Method) and value.__module__ == name and name != "modules.method":
+            if (
+                isinstance(value, type)
+                and issubclass(value, Method)
+                and value.__module__ == name
+                and name != "modules.method"
+            ):
                 assert f"{name}.{value.__qualname__}" in targets, f"{value.__name__} has no config"

@@ -57,7 +57,9 @@ def finish(run: Run) -> None:
     """Let the run come to its end, or say why it did not."""
     _, status = os.waitpid(attempt(run), 0)
     if status:
-        raise SystemExit(f"the run ended with {status}:\n{(run.folder.parent / f'{run.folder.name}.txt').read_text()[-3000:]}")
+        raise SystemExit(
+            f"the run ended with {status}:\n{(run.folder.parent / f'{run.folder.name}.txt').read_text()[-3000:]}"
+        )
 
 
 def kill(run: Run, delay: float, at_write: bool) -> bool:
@@ -84,9 +86,7 @@ def kill(run: Run, delay: float, at_write: bool) -> bool:
 def compare(run: Run, other: Run) -> list[str]:
     """What differs between two finished runs: weights, metric log, figures, the records of each step."""
     differences = []
-    weights, others = (
-        torch.load(r.checkpoints / "last.ckpt", weights_only=True)["state_dict"] for r in (run, other)
-    )
+    weights, others = (torch.load(r.checkpoints / "last.ckpt", weights_only=True)["state_dict"] for r in (run, other))
     differences += [name for name in weights if not torch.equal(weights[name], others[name])]
     if (run.folder / "metrics.jsonl").read_bytes() != (other.folder / "metrics.jsonl").read_bytes():
         differences.append("metrics.jsonl")

@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from compendium.errors import UserError
 from datamodules.batches import TaskBatch
 from datamodules.spec import DataSpec
-from modules.continual.g_acil import UNSEEN, GACIL
+from modules.continual.g_acil import GACIL, UNSEEN
 
 SPEC = DataSpec(name="points", kind="vector", shape=(20,), target="class", classes=tuple("abcdef"))
 
@@ -20,7 +20,9 @@ def stream(seed=0, records=300):
     y = torch.randint(0, 6, (records,), generator=draw).sort().values
     y = y[(torch.arange(records) + 60 * torch.randn(records, generator=draw)).argsort()]  # blurry borders of tasks
     x = torch.randn(records, 20, generator=draw) + torch.randn(6, 20, generator=draw)[y]
-    return [TaskBatch(a, b, b) for a, b in zip(x.split([37, 1, 100, 2, 160]), y.split([37, 1, 100, 2, 160]), strict=True)]
+    return [
+        TaskBatch(a, b, b) for a, b in zip(x.split([37, 1, 100, 2, 160]), y.split([37, 1, 100, 2, 160]), strict=True)
+    ]
 
 
 @pytest.mark.parametrize("ridge", [1e-2, 1.0, 100.0])
@@ -66,7 +68,7 @@ def test_an_empty_share_of_a_batch_changes_nothing():
 
 
 def test_needs_a_ridge_and_classes():
-    with pytest.raises(UserError, match="model.ridge=0"):
+    with pytest.raises(UserError, match=r"model\.ridge=0"):
         GACIL(SPEC, ridge=0)
     with pytest.raises(UserError, match="needs classes"):
         GACIL(SPEC.but(target="real", classes=()))

@@ -29,7 +29,13 @@ class ExactFields(nn.Module):
 
     def forward(self, x, t):
         t = t[:, None]
-        a, da, b, db, g = self.alpha.value(t), self.alpha.derivative(t), self.beta.value(t), self.beta.derivative(t), self.gamma.value(t)
+        a, da, b, db, g = (
+            self.alpha.value(t),
+            self.alpha.derivative(t),
+            self.beta.value(t),
+            self.beta.derivative(t),
+            self.gamma.value(t),
+        )
         pull = (x - b * MEAN) / (a**2 + b**2 * STD**2 + g**2)
         x0, x1 = a * pull, MEAN + b * STD**2 * pull
         return torch.cat([da * x0 + db * x1, a * pull if self.one_sided else g * pull], dim=1)
@@ -66,7 +72,9 @@ def test_denoiser_is_the_posterior_mean(path, gamma):
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.5, 3.0])
-@pytest.mark.parametrize(("path", "gamma"), [("linear", "none"), ("trigonometric", "none"), ("linear", "sine"), ("linear", "quadratic")])
+@pytest.mark.parametrize(
+    ("path", "gamma"), [("linear", "none"), ("trigonometric", "none"), ("linear", "sine"), ("linear", "quadratic")]
+)
 def test_every_noise_level_samples_the_same_gaussian(path, gamma, epsilon):
     torch.manual_seed(0)
     method = exact(path, gamma, sampler="sde", epsilon=epsilon, steps=250)
@@ -136,11 +144,13 @@ def test_signs_belong_to_the_record_and_are_uncorrelated():
 
 def test_another_base_needs_latent_noise():
     with pytest.raises(UserError, match="must be Gaussian"):
-        StochasticInterpolant(SPEC, gamma="none", base={"_target_": "datamodules.sources.densities.Ring"}, net=nn.Identity())
+        StochasticInterpolant(
+            SPEC, gamma="none", base={"_target_": "datamodules.sources.densities.Ring"}, net=nn.Identity()
+        )
 
 
 def test_unknown_choices_are_named():
-    with pytest.raises(UserError, match="model.path=cubic"):
+    with pytest.raises(UserError, match=r"model\.path=cubic"):
         StochasticInterpolant(SPEC, path="cubic", net=nn.Identity())
     with pytest.raises(UserError, match="at least 0"):
         StochasticInterpolant(SPEC, epsilon=-1.0, net=nn.Identity())
