@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +12,14 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 
+from callbacks.ema import EMA
 from compendium.errors import UserError
 from compendium.interruption import Interrupted, interruption
+from compendium.restore import read_checkpoint
 from compendium.run import replacing, short
-from modules.method import read_checkpoint
 
 AGREE_EVERY = 10
-"""Steps between two agreements of several processes on whether to save or to stop."""
+"""Batches between two agreements of several processes on whether to save or to stop."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -75,6 +78,9 @@ class Checkpoint(LightningCheckpoint):
     def on_train_start(self, trainer, pl_module):
         interruption.install()
         self._clock = time.monotonic()
+        # The step before which the state was saved begins once more; `check_val_every_n_epoch=null` counts by this.
+        progress = trainer.fit_loop.epoch_loop.batch_progress
+        progress.total.ready = progress.total.completed
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.fit_loop.epoch_loop.batch_progress.current.completed % trainer.accumulate_grad_batches:
@@ -114,6 +120,9 @@ class Checkpoint(LightningCheckpoint):
         # Lightning adds one to this counter when it restarts before a step; take it off beforehand.
         loop = checkpoint.get("loops", {}).get("fit_loop", {})
         progress = loop.get("epoch_loop.batch_progress")
+        if progress:  # the state of the last validation: nothing goes by it, but a continued run would differ in it
+            last = loop["epoch_loop.val_loop.batch_progress"]
+            last |= {name: dict.fromkeys(last[name], 0) for name in ("total", "current")} | {"is_last_batch": False}
         if progress and not self._finished:
             state = loop["epoch_loop.state_dict"]
             ready = progress["current"]["ready"]
@@ -131,7 +140,7 @@ class Checkpoint(LightningCheckpoint):
         """What any process wishes, all do, at the same step."""
         if trainer.world_size == 1:
             return list(wishes)
-        if batch_idx % AGREE_EVERY:
+        if batch_idx // AGREE_EVERY == (batch_idx - trainer.accumulate_grad_batches) // AGREE_EVERY:
             return [False] * len(wishes)
         flags = torch.tensor([float(wish) for wish in wishes], device=trainer.strategy.root_device)
         torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
@@ -157,6 +166,10 @@ class Checkpoint(LightningCheckpoint):
                 f"there are: {', '.join(sorted(trainer.callback_metrics))}",
             )
         better = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
-        if better:
+        if better and not math.isnan(value):
             self.best = float(value)
-            trainer.save_checkpoint(self.path(trainer, "best"), weights_only=True)
+            with contextlib.ExitStack() as stack:  # the weights that were evaluated, where they are averaged
+                for callback in trainer.callbacks:
+                    if isinstance(callback, EMA):
+                        stack.enter_context(callback.averaged(trainer.lightning_module))
+                trainer.save_checkpoint(self.path(trainer, "best"), weights_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from lightning.pytorch.callbacks import WeightAveraging
@@ -24,6 +26,18 @@ class EMA(WeightAveraging):
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
         return step_idx is not None and step_idx >= self.warmup
+
+    @contextlib.contextmanager
+    def averaged(self, pl_module: Any) -> Iterator[None]:
+        """The method has the averaged weights inside the block, and its own again after it."""
+        if self._average_model is None:
+            yield
+            return
+        self._swap_models(pl_module)
+        try:
+            yield
+        finally:
+            self._swap_models(pl_module)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         # Outside of a fit the checkpoint's weights are the average already.

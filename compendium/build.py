@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +32,14 @@ def build(run: Run) -> Parts:
         UserError: a pair that does not fit, an argument out of range, a package that is missing.
     """
     from compendium.seeding import reseed
+    from datamodules.fit import check_pair
 
     config = run.config
     if config["run"] not in STAGES:
         raise UserError(f"run={config['run']} is unknown.", f"there are: {', '.join(STAGES)}")
     kind = locate(config["model"]["_target_"], "model")
-    check_pair(kind, locate(config["datamodule"]["_target_"], "datamodule"), config["choices"])
+    presentation = locate(config["datamodule"]["_target_"], "datamodule")
+    check_pair(kind.batch_type, presentation.batch_type, config["choices"])
     data = instantiate(config["datamodule"], where="datamodule", source=config["data"])
     spec = data.spec
     reseed(config["seed"], "init")
@@ -46,31 +47,6 @@ def build(run: Run) -> Parts:
     method = instantiate(config["model"], where="model", spec=spec, **parts)
     logger = build_logger(run)
     return Parts(method, data, build_trainer(run, method, logger), logger)
-
-
-def check_pair(kind: type, data: type, choices: Mapping[str, str]) -> None:
-    """Refuse a presentation whose batches the method cannot learn from."""
-    from compendium.config import choices as known
-    from datamodules.batches import accepts
-
-    wanted, given = kind.batch_type, data.batch_type  # type: ignore[attr-defined]
-    if accepts(wanted, given):
-        return
-    fitting = [name for name in known("datamodule") if accepts(wanted, presentation(name).batch_type)]
-    raise UserError(
-        f"model={choices['model']} learns from {wanted.__name__} batches, but datamodule={choices['datamodule']} "
-        f"yields {given.__name__}.",
-        f"datamodules that would do: {', '.join(fitting)}",
-    )
-
-
-def presentation(name: str) -> Any:
-    """The class behind a `datamodule=` choice."""
-    from omegaconf import OmegaConf
-
-    from compendium.config import choices
-
-    return locate(str(OmegaConf.load(choices("datamodule")[name])._target_), "datamodule")
 
 
 def build_logger(run: Run) -> Any:

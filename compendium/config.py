@@ -132,10 +132,21 @@ def instantiate(node: Mapping[str, Any], *args: Any, where: str = "", **more: An
 def check_arguments(target: Any, arguments: Mapping[str, Any], where: str, positional: int = 0) -> None:
     """Refuse keywords that a callable does not take, and name the ones that it misses."""
     names, required, open_ended = signature(target)
-    names = names[positional:]
-    unknown = [] if open_ended else [name for name in arguments if name not in names]
-    missing = [name for name in required if name in names and name not in arguments]
     label = getattr(target, "__name__", str(target))
+    required = [name for name in required if name in names[positional:]]
+    refuse_arguments(label, list(arguments), names[positional:], required, open_ended, where)
+
+
+def refuse_arguments(
+    label: str, given: list[str], names: list[str], required: list[str], open_ended: bool, where: str
+) -> None:
+    """Refuse arguments that are not among `names`, and name the required ones that are missing.
+
+    Raises:
+        UserError: with the nearest name.
+    """
+    unknown = [] if open_ended else [name for name in given if name not in names]
+    missing = [name for name in required if name not in given]
     if unknown:
         raise UserError(f"{where}.{unknown[0]}: {label} takes no '{unknown[0]}'.", did_you_mean(unknown[0], names))
     if missing:

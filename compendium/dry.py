@@ -1,65 +1,102 @@
-"""`dry=true`: everything that can be checked, and the plan; nothing is written."""
+"""`dry=true`: everything that can be checked, and the plan; nothing is written.
+
+Classes of this project are read, not imported (see `compendium.static`): the answer comes before Lightning would.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from compendium.build import check_pair
-from compendium.config import instantiate, locate
+from compendium.config import instantiate, locate, refuse_arguments
 from compendium.errors import UserError, UserErrors, report
+from compendium.restore import read_checkpoint
 from compendium.run import Run, short
+from compendium.static import Blueprint, blueprint
+
+OPEN = {"model": ("spec", "net", "optimizer", "schedule"), "datamodule": ("source",), "optimizer": ("params",)}
+OPEN |= {"schedule": ("optimizer", "steps"), "net": ("in_shape", "out_shape", "time")}
+"""Arguments that the run itself fills in, per group."""
 
 
 def check_only(run: Run) -> int:
-    """`dry=true`: everything that can be checked, and the plan; nothing is written."""
-    from compendium.config import check_arguments
+    """Check, and print the plan.
 
+    Returns:
+        Exit code: 0, or 2 with all mistakes on the screen.
+    """
     config = run.config
-    kind = locate(config["model"]["_target_"], "model")
-    data = locate(config["datamodule"]["_target_"], "datamodule")
     errors: list[UserError] = []
 
-    def attempt(check: Any, *arguments: Any, **more: Any) -> Any:
+    def attempt(check: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return check(*arguments, **more)
+            return check(*arguments)
         except UserErrors as several:
             errors.extend(several.errors)
         except UserError as error:
             errors.append(error)
 
-    attempt(check_pair, kind, data, config["choices"])
-    loaded = attempt(instantiate, config["datamodule"], where="datamodule", source=config["data"])
-    spec = attempt(lambda: loaded.spec) if loaded is not None else None
-    own = {key: value for key, value in config["model"].items() if not key.startswith("_")}
-    attempt(check_arguments, kind, own | dict.fromkeys(("spec", "net", "optimizer", "schedule")), "model")
-    if spec is not None:
-        attempt(kind.check, spec)
-    for group in ("net", "optimizer", "schedule", "logger", "callbacks"):
+    for group in ("model", "datamodule", "data", "net", "optimizer", "schedule", "logger", "callbacks"):
         for path, node in target_nodes(config[group], group):
-            attempt(locate, str(node["_target_"]), path)
-    for path, node in target_nodes(config["callbacks"], "callbacks"):
-        attempt(instantiate, node, where=path)
-    attempt(resumed_method, run)
+            attempt(check_node, path, node, OPEN.get(group, ()))
+    from datamodules.fit import batch_type, check_pair
+
+    model, presentation = (blueprint(str(config[group]["_target_"])) for group in ("model", "datamodule"))
+    if model and presentation:
+        attempt(check_pair, *(batch_type(plan) for plan in (model, presentation)), config["choices"])
+    records = attempt(load, config["data"])
+    if records is not None:
+        attempt(check_data, records.spec, config, model, presentation)
+    for key, words in (("resume", ("auto", "never")), ("ckpt", (None, "last", "best"))):
+        if config[key] not in words:
+            attempt(read_checkpoint, Path(config[key]).expanduser())
     if errors:
         return report(UserErrors(errors))
-    assert spec is not None
-    print(f"{run.title}\n  method   {config['model']['_target_']} learns from {kind.batch_type.__name__}")
-    print(f"  data     {spec.name}: {spec.kind} {tuple(spec.shape)}, {dict(spec.sizes)}")
-    trainer = config["trainer"]
+    trainer, spec = config["trainer"], records.spec
+    learns = f" learns from {batch_type(model).__name__}" if model else ""
+    print(f"{run.title}\n  method   {config['model']['_target_']}{learns}")
+    print(f"  data     {spec.name}: {spec.kind} {tuple(spec.shape)}, {count(records)}")
     print(f"  trainer  {trainer['accelerator']}, strategy {trainer['strategy']}, {trainer['precision']}")
     print(f"  folder   {short(run.folder)} ({run.status['state']})")
     return 0
 
 
-def resumed_method(run: Run) -> None:
-    """Refuse a `resume=` or `ckpt=` path that holds no readable checkpoint."""
-    from modules.method import read_checkpoint
+def check_node(path: str, node: Mapping[str, Any], filled_in: tuple[str, ...]) -> None:
+    """The target of a config node is there and takes the node's keys."""
+    target = str(node["_target_"])
+    found = blueprint(target)
+    if found is None:
+        locate(target, path)  # not ours, or not there: only an import can tell
+        return
+    given = [key for key in node if not key.startswith("_")] + [name for name in filled_in if name in found.names]
+    refuse_arguments(target.rpartition(".")[2], given, found.names, found.required, found.open_ended, path)
 
-    for key, words in (("resume", ("auto", "never")), ("ckpt", (None, "last", "best"))):
-        if run.config[key] not in words:
-            read_checkpoint(Path(run.config[key]).expanduser())
+
+def load(node: Mapping[str, Any]) -> Any:
+    """The records of a source, which is the one check of it that counts."""
+    return instantiate(node, where="data").load()
+
+
+def check_data(spec: Any, config: Mapping[str, Any], model: Blueprint | None, presentation: Blueprint | None) -> None:
+    """The data fits the presentation and the method, as far as their class attributes tell."""
+    from datamodules.fit import check_fit
+
+    for group, plan in (("datamodule", presentation), ("model", model)):
+        if plan is None or "kinds" not in plan.attributes:
+            continue
+        who = str(config[group]["_target_"]).rpartition(".")[2]
+        mend = str(plan.attributes.get("otherwise") or "")
+        check_fit(spec, who, plan.attributes["kinds"], plan.attributes["targets"], mend)
+    if model and model.methods.get("check") != "modules.method.Method":
+        locate(str(config["model"]["_target_"]), "model").check(spec)  # it checks more than attributes can tell
+
+
+def count(records: Any) -> str:
+    """How many records there are, in words."""
+    if records.documents:
+        return f"{sum(map(len, records.documents.values()))} documents"
+    return f"{len(next(iter(records.columns.values())))} records"
 
 
 def target_nodes(node: Any, path: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -136,6 +136,7 @@ def fit(run: Run, parts: Parts) -> None:
     checkpoint = checked_checkpoint(parts.method, last) if last else None
     if checkpoint and checkpoint["finished"]:
         parts.method.restore(checkpoint["state_dict"], last)
+        parts.trainer.fit_loop.load_state_dict(checkpoint["loops"]["fit_loop"])  # the test is logged at the last step
         parts.logger.rewind(
             next((state["offset"] for state in checkpoint["callbacks"].values() if "offset" in state), 0)
         )
@@ -248,6 +249,7 @@ def quiet() -> None:
     for message in (
         ".*`srun` command is available.*",
         ".*configure_optimizers` returned `None`.*",
+        ".*smaller than the logging interval.*",
         ".*GPU available but not used.*",
         ".*isinstance.treespec, LeafSpec.*",
     ):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compendium.build import Parts
-from compendium.errors import UserError
+from compendium.errors import UserError, did_you_mean
 from compendium.interruption import requeued
 from compendium.run import Run, short
+
+if TYPE_CHECKING:
+    from compendium.build import Parts
 
 
 def resumable(run: Run) -> Path | None:
@@ -31,8 +33,6 @@ def checked_checkpoint(method: Any, path: Path, training: bool = True) -> dict[s
     Raises:
         UserError: not readable, another model's, weights that do not fit, or no training state.
     """
-    from modules.method import read_checkpoint
-
     checkpoint = read_checkpoint(path)
     own = f"{type(method).__module__}.{type(method).__qualname__}"
     other = checkpoint.get("method")
@@ -51,8 +51,6 @@ def checked_checkpoint(method: Any, path: Path, training: bool = True) -> dict[s
 
 def load_best(run: Run, parts: Parts) -> None:
     """Test with the weights that did best, where a figure is monitored."""
-    from modules.method import read_checkpoint
-
     best = run.checkpoints / "best.ckpt"
     if run.config["callbacks"]["checkpoint"]["monitor"] and best.is_file():
         parts.method.restore(read_checkpoint(best)["state_dict"], best)
@@ -74,3 +72,25 @@ def load_weights(run: Run, parts: Parts) -> None:
             "Train it first with run=fit and the same arguments, or give ckpt=PATH.",
         )
     parts.method.restore(checked_checkpoint(parts.method, path, training=False)["state_dict"], path)
+
+
+def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """A checkpoint's content, tensors and plain values only.
+
+    Raises:
+        UserError: no such file, truncated, corrupt, or holding anything that would have to be executed.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        nearby = [file.name for file in path.parent.glob("*.ckpt")] if path.parent.is_dir() else []
+        raise UserError(f"there is no checkpoint {path}.", did_you_mean(path.name, nearby))
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} cannot be read as a checkpoint: it is truncated, corrupt, or not made here ({reason[:160]}).",
+            "Take another checkpoint of the run, or train again with resume=never.",
+        ) from error

@@ -88,7 +88,7 @@ class RunLogger(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         step = int(step or 0)
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
-        if not values:
+        if not values or not self.run.trains:  # a later look at the weights leaves no mark
             return
         with open(self.path, "a") as log:
             log.write(json.dumps({"step": step} | values) + "\n")

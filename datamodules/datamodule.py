@@ -17,9 +17,10 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from compendium.config import choices_tagged, instantiate
+from compendium.config import instantiate
 from compendium.errors import UserError
 from compendium.seeding import generator, seeded
+from datamodules.fit import check_fit
 from datamodules.source import Column, Records, Source, Truth
 from datamodules.spec import DataSpec
 
@@ -169,16 +170,8 @@ class DataModule(LightningDataModule):
 
     def check(self, spec: DataSpec) -> None:
         """Refuse a source that this presentation cannot show, and say which data would do."""
-        if spec.kind in self.kinds and spec.target in self.targets:
-            return
-        would_do = choices_tagged("data", self.kinds, self.targets)
-        target = {"class": "a class as its target", "real": "a real number as its target", None: "no target"}
-        wanted = " or ".join(str(target[kind]) for kind in self.targets)
-        raise UserError(
-            f"data '{spec.name}' is {spec.kind} data with {target[spec.target]}; this model's presentation "
-            f"({type(self).__name__}) needs {' or '.join(self.kinds)} data with {wanted}.",
-            f"data that would do: {', '.join(would_do)}",
-        )
+        mend = "if the file has a target: data.target=COLUMN" if spec.kind == "vector" and not spec.target else ""
+        check_fit(spec, f"{type(self).__name__}, this model's presentation,", self.kinds, self.targets, mend)
 
     def split(self, records: Records) -> dict[str, Tensor]:
         """Row numbers per split: the source's own splits, and the missing ones cut from its training rows."""

@@ -12,8 +12,10 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from compendium.config import instantiate, locate
-from compendium.errors import UserError, did_you_mean
+from compendium.errors import UserError
+from compendium.restore import read_checkpoint
 from datamodules.datamodule import DataModule
+from datamodules.fit import check_fit
 from datamodules.spec import DataSpec
 
 Part = nn.Module | Mapping[str, Any]
@@ -38,6 +40,12 @@ class Method(LightningModule):
     """
 
     batch_type: ClassVar[type]
+    kinds: ClassVar[tuple[str, ...]] = ("image", "vector", "text")
+    """What records it can learn from."""
+    targets: ClassVar[tuple[str | None, ...]] = (None, "class", "real")
+    """What targets, None for no target."""
+    otherwise: ClassVar[str] = ""
+    """A way out for whoever has other data, such as the method that does take it."""
     papers: ClassVar[tuple[str, ...]] = ()
     """Keys of docs/papers.bib that the method stands on; each run writes them to citations.bib."""
 
@@ -73,8 +81,9 @@ class Method(LightningModule):
         """Refuse data that the method cannot learn from, beyond what its batch type already says.
 
         Raises:
-            UserError: what the method needs.
+            UserError: what the method needs, and which data would do.
         """
+        check_fit(spec, cls.__name__, cls.kinds, cls.targets, cls.otherwise)
 
     def loss(self, batch: Any) -> Tensor | dict[str, Tensor]:
         """A batch of `batch_type` -> a scalar, or named scalars that are added up and logged one by one."""
@@ -144,6 +153,8 @@ class Method(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["method"] = f"{type(self).__module__}.{type(self).__qualname__}"
+        if "optimizer_states" not in checkpoint:  # weights alone: there is no training to continue
+            checkpoint.pop("loops", None)
 
     @classmethod
     def load_from_checkpoint(cls, path: str | Path, map_location: Any = "cpu", **changes: Any) -> Self:  # type: ignore[override]
@@ -254,23 +265,3 @@ class SolvedMethod(Method):
 
     def configure_optimizers(self) -> None:
         return None
-
-
-def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """A checkpoint's content, tensors and plain values only.
-
-    Raises:
-        UserError: no such file, truncated, corrupt, or holding anything that would have to be executed.
-    """
-    path = Path(path)
-    if not path.is_file():
-        nearby = [file.name for file in path.parent.glob("*.ckpt")] if path.parent.is_dir() else []
-        raise UserError(f"there is no checkpoint {path}.", did_you_mean(path.name, nearby))
-    try:
-        return torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"{path} cannot be read as a checkpoint: it is truncated, corrupt, or not made here ({reason[:160]}).",
-            "Take another checkpoint of the run, or train again with resume=never.",
-        ) from error

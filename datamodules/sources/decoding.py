@@ -52,9 +52,9 @@ def decode(encoded: Encoded, size: int | None, channels: int) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
-    image = opened(encoded)
-    image.load()
-    image = ImageOps.exif_transpose(image)
+    with opened(encoded) as file:
+        file.load()
+        image = ImageOps.exif_transpose(file)
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = image.convert(MODES[channels])
@@ -89,12 +89,13 @@ class Pictures:
         require("PIL", extra="vision", needed_by="decoding pictures")
         self.fetch, self.name, self.count, self.size = fetch, name, count, size
         try:
-            first = opened(fetch([0])[0])
+            with opened(fetch([0])[0]) as first:
+                mode, height, width = first.mode, first.height, first.width
         except (OSError, ValueError) as error:
             raise self._broken([(0, error)]) from None
-        grey = first.mode in ("1", "L", "LA", "I", "F") or first.mode.startswith("I;")
+        grey = mode in ("1", "L", "LA", "I", "F") or mode.startswith("I;")
         self.channels = channels if channels is not None else (1 if grey else 3)
-        height, width = (size, size) if size is not None else (first.height, first.width)
+        height, width = (size, size) if size is not None else (height, width)
         self.shape = (self.channels, height, width)
 
     def __len__(self) -> int:

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from compendium.config import locate
 from compendium.errors import UserError
+from compendium.restore import read_checkpoint
 from compendium.seeding import generator
 from datamodules.batches import TaskBatch
 from datamodules.spec import DataSpec
-from modules.method import Method, SolvedMethod, read_checkpoint
+from modules.method import Method, SolvedMethod
 
 UNSEEN = 1e-12
 """Probability of a class that no task has shown yet."""
@@ -57,6 +58,8 @@ class GACIL(SolvedMethod):
     seen: Tensor
 
     batch_type = TaskBatch
+    kinds = ("image", "vector")
+    targets = ("class",)
     papers = ("zhuang2024gacil",)
 
     def __init__(
@@ -77,13 +80,6 @@ class GACIL(SolvedMethod):
         self.register_buffer("R", torch.eye(features, dtype=torch.float64) / ridge)
         self.register_buffer("W", torch.zeros(features, len(self.spec.classes), dtype=torch.float64))
         self.register_buffer("seen", torch.zeros(len(self.spec.classes), dtype=torch.bool))
-
-    @classmethod
-    def check(cls, spec: DataSpec) -> None:
-        if spec.target != "class":
-            raise UserError(
-                f"class-incremental learning needs classes; '{spec.name}' has {spec.target or 'no'} target."
-            )
 
     def accumulate(self, batch: TaskBatch) -> None:
         X = self.rows_of_all(self.embed(batch.x).double())

@@ -125,6 +125,7 @@ class StochasticInterpolant(Method):
     """
 
     batch_type = Unlabelled
+    kinds = ("image", "vector")
     papers = ("albergo2023stochastic",)
 
     def __init__(
@@ -167,11 +168,6 @@ class StochasticInterpolant(Method):
         self.margin = margin
         channels, *rest = self.spec.shape
         self.net = self.build(self.spec.shape, (2 * channels, *rest), time=True)
-
-    @classmethod
-    def check(cls, spec: DataSpec) -> None:
-        if spec.kind == "text":
-            raise UserError(f"stochastic interpolants need images or vectors; '{spec.name}' is text.")
 
     # Fields
 

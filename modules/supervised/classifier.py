@@ -30,6 +30,8 @@ class SoftmaxClassifier(Method):
     """
 
     batch_type = Labelled
+    targets = ("class",)
+    otherwise = "for a real target: model=supervised/regressor"
 
     def __init__(self, spec: DataSpec | Mapping[str, Any], label_smoothing: float = 0.0, **parts: Any) -> None:
         super().__init__(spec, **parts)
@@ -37,15 +39,6 @@ class SoftmaxClassifier(Method):
             raise UserError(f"model.label_smoothing={label_smoothing}: it lies in [0, 1).")
         self.label_smoothing = label_smoothing
         self.net = self.build(self.spec.shape, (len(self.spec.classes),))
-
-    @classmethod
-    def check(cls, spec: DataSpec) -> None:
-        if spec.target != "class" or len(spec.classes) < 2:
-            raise UserError(
-                f"a classifier needs a class as its target, with at least two classes; '{spec.name}' has "
-                f"{spec.target or 'no'} target{f' and {len(spec.classes)} classes' if spec.target == 'class' else ''}.",
-                "For a real target: model=supervised/regressor",
-            )
 
     def loss(self, batch: Labelled) -> Tensor:
         return F.cross_entropy(self.net(batch.x), batch.y, label_smoothing=self.label_smoothing)

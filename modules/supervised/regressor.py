@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from compendium.errors import UserError
 from datamodules.batches import Labelled
 from datamodules.spec import DataSpec
 from modules.method import Method
@@ -32,6 +31,8 @@ class GaussianRegressor(Method):
     """
 
     batch_type = Labelled
+    targets = ("real",)
+    otherwise = "for classes: model=supervised/classifier"
 
     def __init__(self, spec: DataSpec | Mapping[str, Any], floor: float = 1e-3, **parts: Any) -> None:
         super().__init__(spec, **parts)
@@ -39,14 +40,6 @@ class GaussianRegressor(Method):
         self.net = self.build(self.spec.shape, (2,))
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
-
-    @classmethod
-    def check(cls, spec: DataSpec) -> None:
-        if spec.target != "real":
-            raise UserError(
-                f"a regressor needs a real number as its target; '{spec.name}' has {spec.target or 'no'} target.",
-                "For classes: model=supervised/classifier",
-            )
 
     def on_fit_start(self) -> None:
         """Take the units of the target from the training split; a continued run has them in its checkpoint."""

@@ -42,12 +42,12 @@ def source_of(choice: str, **arguments: object) -> Source:
 
 def attach(data: DataModule, rank: int = 0, world: int = 1, epoch: int = 0, batch: int = 0) -> DataModule:
     """Give a DataModule a trainer that stands at one batch of one epoch on one of several processes."""
-    progress = SimpleNamespace(current=SimpleNamespace(processed=epoch))
     batches = SimpleNamespace(current=SimpleNamespace(completed=batch))
     data.trainer = SimpleNamespace(
         global_rank=rank,
         world_size=world,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
-        fit_loop=SimpleNamespace(epoch_progress=progress, epoch_loop=SimpleNamespace(batch_progress=batches)),
+        current_epoch=epoch,
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=batches)),
     )
     return data

@@ -164,7 +164,7 @@ def test_a_source_that_does_not_fit_is_told_what_would():
         kinds = ("image",)
         targets = ("class",)
 
-    with pytest.raises(UserError, match=r"vector data with no target.*needs image data with a class") as error:
+    with pytest.raises(UserError, match=r"needs image data with a class.*is vector data with no target") as error:
         Classes(numbered(10)).setup()
     assert "digits" in error.value.mend
     assert "ring" not in error.value.mend

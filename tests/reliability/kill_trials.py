@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ["COMPENDIUM_ALLOW"] = "tests"
 
@@ -84,10 +85,15 @@ def kill(run: Run, delay: float, at_write: bool) -> bool:
 
 
 def compare(run: Run, other: Run) -> list[str]:
-    """What differs between two finished runs: weights, metric log, figures, the records of each step."""
+    """What differs between two finished runs: checkpoints, metric log, figures, the records of each step."""
     differences = []
-    weights, others = (torch.load(r.checkpoints / "last.ckpt", weights_only=True)["state_dict"] for r in (run, other))
-    differences += [name for name in weights if not torch.equal(weights[name], others[name])]
+    for name in sorted({path.name for r in (run, other) for path in r.checkpoints.glob("*.ckpt")}):
+        paths = [r.checkpoints / name for r in (run, other)]
+        if not all(path.is_file() for path in paths):
+            differences.append(f"{name} is missing")
+            continue
+        states = [torch.load(path, weights_only=True) for path in paths]
+        differences += [f"{name}: {where}" for where in unequal(*states)]
     if (run.folder / "metrics.jsonl").read_bytes() != (other.folder / "metrics.jsonl").read_bytes():
         differences.append("metrics.jsonl")
     if run.result["figures"] != other.result["figures"]:
@@ -95,6 +101,27 @@ def compare(run: Run, other: Run) -> list[str]:
     if order(run.folder) != order(other.folder):
         differences.append("order of the records")
     return differences
+
+
+def unequal(one: Any, other: Any, path: str = "") -> list[str]:
+    """Paths of the leaves of a checkpoint that are not the same to the bit."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        same = one.dtype == other.dtype and torch.equal(one.view(torch.uint8) if one.dim() else one, other.view(torch.uint8) if other.dim() else other)
+        return [] if same else [path]
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = list(one | other)
+        return [
+            found
+            for key in keys
+            for found in (
+                unequal(one[key], other[key], f"{path}.{key}" if path else str(key))
+                if key in one and key in other
+                else [f"{path}.{key}"]
+            )
+        ]
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        return [found for index, pair in enumerate(zip(one, other, strict=True)) for found in unequal(*pair, f"{path}[{index}]")]
+    return [] if type(one) is type(other) and one == other else [path]
 
 
 def main(arguments: list[str]) -> int:

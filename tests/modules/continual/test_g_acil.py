@@ -70,5 +70,5 @@ def test_an_empty_share_of_a_batch_changes_nothing():
 def test_needs_a_ridge_and_classes():
     with pytest.raises(UserError, match=r"model\.ridge=0"):
         GACIL(SPEC, ridge=0)
-    with pytest.raises(UserError, match="needs classes"):
+    with pytest.raises(UserError, match="a class as its target"):
         GACIL(SPEC.but(target="real", classes=()))

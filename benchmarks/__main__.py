@@ -1,0 +1,15 @@
+"""All benchmarks, one after the other: `python -m benchmarks [--smoke]`."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import epochs, startup, steps
+
+if __name__ == "__main__":
+    smoke = "--smoke" in sys.argv[1:]
+    startup.main(1 if smoke else 5)
+    print()
+    steps.main(1 if smoke else 5)
+    print()
+    epochs.main(2 if smoke else 50)
