@@ -81,10 +81,10 @@ def compose(arguments: Sequence[str]) -> Composed:
     chosen = {name: choice for name, choice in config.hydra.runtime.choices.items() if choice is not None}
     with_hydra = config
     config = OmegaConf.masked_copy(with_hydra, [str(key) for key in with_hydra if key != "hydra"])
-    errors = [missing(key) for key in sorted(OmegaConf.missing_keys(config))]
-    if errors:
-        raise UserErrors(errors)
     try:
+        errors = [missing(key) for key in sorted(OmegaConf.missing_keys(config))]
+        if errors:
+            raise UserErrors(errors)
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {first_line(error)}") from None

@@ -219,7 +219,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"there is no {short(path)}.") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{short(path)} is corrupt: {error}.", "Remove it and run the same command again.") from None
 
 

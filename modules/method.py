@@ -125,6 +125,14 @@ class Method(LightningModule):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Evaluation callbacks do the work."""
 
+    def predict_step(self, batch: Any, batch_idx: int) -> tuple[()]:
+        """The callback that writes the predictions does the work."""
+        return ()  # Lightning warns of a None
+
+    def predict_step(self, batch: Any, batch_idx: int) -> int:
+        """The callback `Predictions` does the work; the number of records keeps Lightning from warning of nothing."""
+        return len(batch[0])
+
     def configure_optimizers(self) -> Any:
         if self._optimizer is None:
             raise UserError(f"{type(self).__name__} needs an optimizer.", "choose one with optimizer=...")

@@ -14,10 +14,10 @@ from compendium.compose import compose
 from compendium.errors import UserError
 from compendium.run import STATES, Run, identity, make_folder, read_json, replacing, write_json
 from compendium.tracking import read_log
-from datamodules.sources.tables import Wine
 from modules.method import Method
 from tests.command import here
 from tests.compendium.quick import CLASSIFIER, only_folder
+from tests.datamodules.fakes import source_of
 
 
 def folder_of(*arguments: str):
@@ -110,7 +110,10 @@ class TestTheSameCommandAgain:
             assert kept.keys() == old.keys()
             if number == 1:
                 assert kept == old
-        assert read_json(folder / "result.json")["figures"] == json.loads(old[next(k for k in old if k.name == "result.json")])["figures"]
+        assert (
+            read_json(folder / "result.json")["figures"]
+            == json.loads(old[next(k for k in old if k.name == "result.json")])["figures"]
+        )
 
     def test_two_processes_at_one_run_are_refused_in_one_line(self, tmp_path, capfd):
         arguments = (*CLASSIFIER, f"runs={tmp_path}")
@@ -141,9 +144,14 @@ class TestFiles:
     def test_a_write_that_fails_leaves_the_old_file(self, tmp_path):
         path = tmp_path / "a.json"
         write_json(path, {"old": 1})
-        with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
-            temporary.write_text("half")
-            raise ZeroDivisionError
+
+        def half() -> None:
+            with replacing(path) as temporary:
+                temporary.write_text("half")
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            half()
         assert read_json(path) == {"old": 1}
         assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
@@ -158,20 +166,20 @@ class TestFiles:
         assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
     def test_a_folder_that_cannot_be_written_to_is_one_line(self, tmp_path):
-        with pytest.raises(UserError, match="cannot write .*No such file"):
+        with pytest.raises(UserError, match=r"cannot write .*No such file"):
             write_json(tmp_path / "missing" / "a.json", 1)
 
     @pytest.mark.parametrize("content", ["", "{", "\x00\x01", '{"state": '])
     def test_a_corrupt_file_is_one_line(self, tmp_path, content):
         path = tmp_path / "status.json"
         path.write_text(content)
-        with pytest.raises(UserError, match="status.json is corrupt"):
+        with pytest.raises(UserError, match=r"status\.json is corrupt"):
             read_json(path)
 
     def test_bytes_that_are_no_text_are_one_line(self, tmp_path):
         path = tmp_path / "status.json"
         path.write_bytes(b"\xff\xfe{")
-        with pytest.raises(UserError, match="status.json is corrupt"):
+        with pytest.raises(UserError, match=r"status\.json is corrupt"):
             read_json(path)
 
     @pytest.mark.parametrize("name", ["status.json", "result.json"])
@@ -204,7 +212,9 @@ class TestFiles:
 
 class TestStatus:
     def test_a_run_that_was_not_started_is_pending(self):
-        assert Run({"run": "fit"}, Run.plan(compose(list(CLASSIFIER))).folder / "nowhere").status == {"state": "pending"}
+        assert Run({"run": "fit"}, Run.plan(compose(list(CLASSIFIER))).folder / "nowhere").status == {
+            "state": "pending"
+        }
 
     def test_a_run_says_what_it_is_doing(self, tmp_path):
         run = Run({"run": "fit"}, tmp_path)
@@ -246,7 +256,13 @@ def finished(tmp_path_factory):
     import train
 
     runs = tmp_path_factory.mktemp("finished")
-    arguments = (*CLASSIFIER, f"runs={runs}", "logger=none", "callbacks.checkpoint.monitor=validate/nll", "callbacks.checkpoint.mode=min")
+    arguments = (
+        *CLASSIFIER,
+        f"runs={runs}",
+        "logger=none",
+        "callbacks.checkpoint.monitor=validate/nll",
+        "callbacks.checkpoint.mode=min",
+    )
     assert train.main(list(arguments)) == 0
     return Run.open(only_folder(runs)), arguments
 
@@ -309,7 +325,7 @@ class TestALaterLook:
         assert "predictions of 36 records" in outcome.out
         predicted = np.load(run.folder / "predictions.npz")
         method = Method.load_from_checkpoint(run.checkpoints / "best.ckpt")
-        records = Wine().load()
+        records = source_of("wine").load()
         x, y = records.columns["x"], records.columns["y"]
         assert len(set(predicted["row"])) == 36
         assert (predicted["target"] == y[predicted["row"]].numpy()).all()

@@ -106,7 +106,9 @@ def compare(run: Run, other: Run) -> list[str]:
 def unequal(one: Any, other: Any, path: str = "") -> list[str]:
     """Paths of the leaves of a checkpoint that are not the same to the bit."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        same = one.dtype == other.dtype and torch.equal(one.view(torch.uint8) if one.dim() else one, other.view(torch.uint8) if other.dim() else other)
+        same = one.dtype == other.dtype and torch.equal(
+            one.view(torch.uint8) if one.dim() else one, other.view(torch.uint8) if other.dim() else other
+        )
         return [] if same else [path]
     if isinstance(one, dict) and isinstance(other, dict):
         keys = list(one | other)
@@ -120,7 +122,11 @@ def unequal(one: Any, other: Any, path: str = "") -> list[str]:
             )
         ]
     if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        return [found for index, pair in enumerate(zip(one, other, strict=True)) for found in unequal(*pair, f"{path}[{index}]")]
+        return [
+            found
+            for index, pair in enumerate(zip(one, other, strict=True))
+            for found in unequal(*pair, f"{path}[{index}]")
+        ]
     return [] if type(one) is type(other) and one == other else [path]
 
 
