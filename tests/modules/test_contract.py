@@ -13,6 +13,7 @@ from compendium.config import CONF, ROOT, choices, locate, signature
 from compendium.engine import build, evaluate
 from compendium.run import Run
 from modules.method import Method, SolvedMethod
+from tests.command import here
 
 MODELS = sorted(choices("model"))
 TINY = [
@@ -115,3 +116,11 @@ def test_every_method_has_a_config():
                 and name != "modules.method"
             ):
                 assert f"{name}.{value.__qualname__}" in targets, f"{value.__name__} has no config"
+
+
+@pytest.mark.parametrize("experiment", sorted(choices("experiment")))
+def test_an_experiment_is_a_whole_run(capfd, experiment, tmp_path):
+    small = ("trainer=cpu", "trainer.max_steps=2", "logger=none", "callbacks=bare", "trainer.limit_val_batches=0")
+    outcome = here(capfd, f"experiment={experiment}", *small, "trainer.limit_test_batches=0", f"runs={tmp_path}")
+    assert outcome.code == 0, outcome
+    assert len(list(tmp_path.rglob("result.json"))) == 1
