@@ -63,6 +63,9 @@ def execute(run: object) -> int:
 
 def hydra(arguments: list[str]) -> int:
     """Sweeps go to their launcher; completion and `--cfg` are Hydra's own."""
+    if (offered := cli.completion(arguments)) is not None:
+        print(offered)
+        return 0
     from hydra import main as hydra_main
 
     from compendium import sweep

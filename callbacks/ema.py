@@ -13,6 +13,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class EMA(WeightAveraging):
     """Evaluates, saves and ends with averaged weights: average <- decay * average + (1 - decay) * weights, per step.
 
+    The first update copies the weights: the average begins at the first step, not at the initial weights. This is
     Lightning's own averaging, with the update of all tensors in one grouped call instead of one call per tensor.
 
     Args:

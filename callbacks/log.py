@@ -75,14 +75,19 @@ class TrainLog(Callback):
         for row, step in zip(values, range(self.first, self.first + len(values)), strict=True):
             bad = [name for name, value in zip(names, row, strict=True) if not math.isfinite(value)]
             if bad:
-                good = [cb.last_saved for cb in trainer.callbacks if hasattr(cb, "last_saved") and cb.last_saved]
                 found = ", ".join(f"{name}={row[names.index(name)]}" for name in bad)
-                raise NotFinite(
-                    f"the loss is not finite at step {step}: {found}.",
-                    f"last good checkpoint: {good[0] if good else 'none yet'}\n"
-                    "Try a smaller optimizer.lr, trainer.gradient_clip_val=1, or look for outliers in the data.",
-                )
+                raise self.not_finite(trainer, f"the loss is not finite at step {step}: {found}.")
         return {name: [row[column] for row in values] for column, name in enumerate(names)}
+
+    @staticmethod
+    def not_finite(trainer: Any, what: str) -> NotFinite:
+        """The error, with what to go back to and what to try."""
+        good = [cb.last_saved for cb in trainer.callbacks if hasattr(cb, "last_saved") and cb.last_saved]
+        return NotFinite(
+            what,
+            f"last good checkpoint: {good[0] if good else 'none yet'}\n"
+            "Try a smaller optimizer.lr, trainer.gradient_clip_val=1, or look for outliers in the data.",
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -97,6 +102,10 @@ class TrainLog(Callback):
 
     def on_save_checkpoint(self, trainer, pl_module, checkpoint):
         self.checked(trainer)
+        weights = {name: weight.detach().isfinite().all() for name, weight in pl_module.named_parameters()}
+        if weights and not torch.stack(list(weights.values())).all():  # a step from a finite loss to no finite weights
+            name = next(name for name, finite in weights.items() if not finite)
+            raise self.not_finite(trainer, f"the weights are not finite before step {trainer.global_step}: {name}.")
         # Lightning collects the callbacks' states before it calls this hook, so the offset is put in by hand.
         self.offset = trainer.logger.offset if trainer.logger is not None else 0
         checkpoint["callbacks"][self.state_key]["offset"] = self.offset

@@ -58,6 +58,8 @@ def build_logger(run: Run) -> Any:
 
 
 def build_trainer(run: Run, method: Any, logger: Any) -> Any:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     from callbacks.checkpoint import AtomicCheckpointIO
     from callbacks.predictions import Predictions
     from callbacks.randomness import Randomness
@@ -98,7 +100,7 @@ def build_trainer(run: Run, method: Any, logger: Any) -> Any:
             inference_mode=False,
             log_every_n_steps=config["callbacks"]["log"]["every"] if config["callbacks"].get("log") else 50,
         )
-    except (ValueError, TypeError, RuntimeError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, RuntimeError, ModuleNotFoundError, MisconfigurationException) as error:
         raise UserError(f"trainer: {str(error).strip().splitlines()[0]}", "see conf/trainer/") from error
 
 

@@ -57,6 +57,16 @@ def wants_hydra(arguments: Sequence[str]) -> bool:
     return any(argument.split("=")[0] in HYDRA_FLAGS for argument in arguments)
 
 
+def completion(arguments: Sequence[str]) -> str | None:
+    """The choices that a begun `GROUP=...` may become, rooms included; None where Hydra has the answer."""
+    shell = next((argument.partition("=")[2] for argument in arguments if argument.startswith("query=")), "")
+    group, sign, begun = os.environ.get("COMP_LINE", "").rpartition(" ")[2].partition("=")
+    if not shell or not sign or not choices(group):
+        return None
+    offered = [f"{group}={name}" for name in choices(group) if name.startswith(begun)]
+    return ("\n" if shell == "fish" else " ").join(offered)
+
+
 def help_screen() -> str:
     """Usage, then models and data by room with a line each, then the choices of the other groups."""
     lines = [USAGE]

@@ -96,6 +96,8 @@ def compose(arguments: Sequence[str]) -> Composed:
         for path, target in targets(plain)
         if not allowed(str(target))
     ]
+    if not isinstance(plain["seed"], int) or plain["seed"] < 0:  # type: ignore[index,call-overload]
+        errors.append(UserError(f"seed={plain['seed']}: a whole number, at least 0."))  # type: ignore[index,call-overload]
     errors += [
         UserError(
             f"{path} holds a secret, and configs are written down.",

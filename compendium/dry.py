@@ -80,7 +80,7 @@ def load(node: Mapping[str, Any]) -> Any:
 
 def check_data(spec: Any, config: Mapping[str, Any], model: Blueprint | None, presentation: Blueprint | None) -> None:
     """The data fits the presentation and the method, as far as their class attributes tell."""
-    from datamodules.fit import check_fit
+    from datamodules.fit import check_fit, check_net
 
     for group, plan in (("datamodule", presentation), ("model", model)):
         if plan is None or "kinds" not in plan.attributes:
@@ -88,6 +88,9 @@ def check_data(spec: Any, config: Mapping[str, Any], model: Blueprint | None, pr
         who = str(config[group]["_target_"]).rpartition(".")[2]
         mend = str(plan.attributes.get("otherwise") or "")
         check_fit(spec, who, plan.attributes["kinds"], plan.attributes["targets"], mend)
+    node = config["net"] or {}
+    if chosen := node if "_target_" in node else node.get(spec.kind):
+        check_net(str(chosen["_target_"]), spec.kind)
     if model and model.methods.get("check") != "modules.method.Method":
         locate(str(config["model"]["_target_"]), "model").check(spec)  # it checks more than attributes can tell
 

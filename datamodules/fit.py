@@ -10,6 +10,7 @@ from compendium.static import Blueprint, blueprint
 from datamodules import batches
 from datamodules.spec import DataSpec
 
+KINDS = ("image", "vector", "text")
 TARGETS = {"class": "a class as its target", "real": "a real number as its target", None: "no target"}
 
 
@@ -57,6 +58,38 @@ def check_pair(wanted: type, given: type, chosen: Mapping[str, str]) -> None:
         f"yields {given.__name__}.",
         f"datamodules that would do: {', '.join(fitting)}",
     )
+
+
+def check_net(target: str, kind: str) -> None:
+    """Refuse a network that does not read this kind of data.
+
+    Args:
+        target: the network's `_target_`.
+        kind: `image`, `vector` or `text`.
+
+    Raises:
+        UserError: what the network reads, and which would do.
+    """
+    if kind in reads(target):
+        return
+    from omegaconf import OmegaConf
+
+    fitting = []
+    for name, path in choices("net").items():
+        node = OmegaConf.load(path)
+        if kind in node or ("_target_" in node and kind in reads(str(node["_target_"]))):
+            fitting.append(name)
+    label = target.rpartition(".")[2]
+    raise UserError(
+        f"net: {label} reads {' or '.join(reads(target))} data, and this is {kind} data.",
+        f"nets that would do: {', '.join(fitting) or 'none yet'}",
+    )
+
+
+def reads(target: str) -> tuple[str, ...]:
+    """The kinds of data that a network reads; all, where it does not say."""
+    plan = blueprint(target)
+    return plan.attributes.get("kinds", KINDS) if plan else KINDS
 
 
 def presented(choice: str) -> type:

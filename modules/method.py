@@ -15,7 +15,7 @@ from compendium.config import instantiate, locate
 from compendium.errors import UserError
 from compendium.restore import read_checkpoint
 from datamodules.datamodule import DataModule
-from datamodules.fit import check_fit
+from datamodules.fit import check_fit, check_net
 from datamodules.spec import DataSpec
 
 Part = nn.Module | Mapping[str, Any]
@@ -105,6 +105,7 @@ class Method(LightningModule):
                     "choose another with net=...",
                 )
             net = net[self.spec.kind]
+        check_net(str(net["_target_"]), self.spec.kind)
         return instantiate(net, where="net", in_shape=tuple(in_shape), out_shape=tuple(out_shape), **arguments)
 
     # What Lightning calls
@@ -124,10 +125,6 @@ class Method(LightningModule):
 
     def test_step(self, batch: Any, batch_idx: int) -> None:
         """Evaluation callbacks do the work."""
-
-    def predict_step(self, batch: Any, batch_idx: int) -> tuple[()]:
-        """The callback that writes the predictions does the work."""
-        return ()  # Lightning warns of a None
 
     def predict_step(self, batch: Any, batch_idx: int) -> int:
         """The callback `Predictions` does the work; the number of records keeps Lightning from warning of nothing."""

@@ -45,7 +45,7 @@ COMMANDS = commands()
 TRAIN = [command for command in COMMANDS if command.startswith("python train.py")]
 
 
-@pytest.fixture()
+@pytest.fixture
 def own_data(tmp_path, monkeypatch):
     """A working folder with the table and the pictures that the documents speak of."""
     monkeypatch.chdir(tmp_path)

@@ -82,6 +82,7 @@ def test_a_value_out_of_range(mistake):
     mistake(*CLASSIFIER, "optimizer.lr=-1", says=("Invalid learning rate",))
     mistake(*CLASSIFIER, "schedule=cosine", "schedule.warmup=7", says=("schedule.warmup=7", "between 0 and 1"))
     mistake(*CLASSIFIER, "datamodule.validation=0.9", "datamodule.test=0.5", says=("leave nothing to train on",))
+    mistake(*CLASSIFIER, "seed=-1", says=("seed=-1", "at least 0"))
     mistake(*CLASSIFIER, "run=trian", says=("run=trian", "fit"))
     mistake(*CLASSIFIER, "trainer.precision=11", says=("trainer", "11"))
 
@@ -91,7 +92,13 @@ def test_data_that_does_not_fit_the_model(mistake):
     said = mistake(*CLASSIFIER, "data=standard_library", says=("text data", "data that would do", "digits", "wine"))
     assert "moons" not in said
     mistake(*CLASSIFIER, "datamodule=token_windows", "data=standard_library", says=("learns from Labelled", "labelled"))
-    mistake(*CLASSIFIER, "net=cnn", "net.channels=[8]", "net.blocks=1", "data=wine", says=("net",))
+
+
+def test_a_network_that_does_not_read_the_data(mistake):
+    image_nets = [part for part in CLASSIFIER if not part.startswith("net")]
+    for dry in ("dry=false", "dry=true"):
+        mistake(*image_nets, "net=cnn", "data=wine", dry, says=("net: CNN reads image data", "would do: field, mlp"))
+        mistake("net=unet", "data=moons", dry, says=("net: UNet reads image data", "mlp"))
 
 
 def test_a_missing_extra_names_the_command(mistake, monkeypatch, tmp_path):

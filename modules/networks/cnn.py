@@ -20,6 +20,8 @@ class CNN(nn.Module):
         blocks: residual blocks per resolution.
     """
 
+    kinds = ("image",)
+
     def __init__(
         self,
         in_shape: tuple[int, int, int],

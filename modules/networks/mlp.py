@@ -20,6 +20,8 @@ class MLP(nn.Module):
         time: whether `forward` also takes t (B,), which is added to every hidden layer.
     """
 
+    kinds = ("image", "vector")
+
     def __init__(
         self,
         in_shape: tuple[int, ...],

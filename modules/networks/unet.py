@@ -30,6 +30,8 @@ class UNet(nn.Module):
         UserError: a size that cannot be halved often enough.
     """
 
+    kinds = ("image",)
+
     def __init__(
         self,
         in_shape: tuple[int, int, int],
