@@ -147,7 +147,7 @@ def test_nan_stops_before_the_last_good_checkpoint_is_overwritten(capfd, tmp_pat
     """The log looks at the losses every 1000 steps only; a checkpoint looks before it is written."""
     arguments = (*CLASSIFIER, "logger=none", f"runs={tmp_path}", "optimizer=sgd", "schedule=constant")
     saving = ("callbacks.log.every=1000", "callbacks.checkpoint.every_steps=1")
-    outcome = here(capfd, *arguments, *more)
+    outcome = here(capfd, *arguments, *saving, "optimizer.lr=1e30")
     assert outcome.code == 2, outcome.out
     assert "the loss is not finite at step" in outcome.err
     assert "Traceback" not in outcome.err

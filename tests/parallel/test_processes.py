@@ -234,6 +234,7 @@ def test_a_batch_that_does_not_divide_is_one_line(tmp_path):
     assert gone(run.pid)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_of_two_processes_ends_with_the_same_bits(tmp_path):
     """SIGTERM to the first process in the second epoch; both stop at the same step, and the same command goes on."""
     arguments = (*KINDS["classifier"], *BARE, *TWO, *PARTS)
