@@ -19,7 +19,8 @@ from compendium.restore import read_checkpoint
 from compendium.run import replacing, short
 
 AGREE_EVERY = 10
-"""Batches between two agreements of several processes on whether to save or to stop."""
+"""Most batches between two agreements of several processes on whether to save or to stop; where batches are slow, an
+agreement comes about every second."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -70,6 +71,8 @@ class Checkpoint(LightningCheckpoint):
         self.last_saved = ""
         self._clock = 0.0
         self._finished = False
+        self._agree_at = 0
+        self._agreed_on = (0, 0.0)
 
     def path(self, trainer: Any, name: str) -> Path:
         """Where `last` and `best` lie."""
@@ -78,6 +81,7 @@ class Checkpoint(LightningCheckpoint):
     def on_train_start(self, trainer, pl_module):
         interruption.install()
         self._clock = time.monotonic()
+        self._agree_at, self._agreed_on = 0, (trainer.fit_loop.epoch_loop.batch_progress.total.completed, self._clock)
         # The step before which the state was saved begins once more; `check_val_every_n_epoch=null` counts by this.
         progress = trainer.fit_loop.epoch_loop.batch_progress
         progress.total.ready = progress.total.completed
@@ -88,7 +92,7 @@ class Checkpoint(LightningCheckpoint):
         step = trainer.global_step
         by_steps = self.every_steps is not None and step > 0 and step % self.every_steps == 0
         by_time = self.every_seconds is not None and time.monotonic() - self._clock > self.every_seconds
-        stop, by_time = self._agreed(trainer, batch_idx, interruption.signum is not None, by_time)
+        stop, by_time = self._agreed(trainer, interruption.signum is not None, by_time)
         if stop or by_steps or by_time:
             self._save_last(trainer)
         if stop:
@@ -136,15 +140,21 @@ class Checkpoint(LightningCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
-    def _agreed(self, trainer: Any, batch_idx: int, *wishes: bool) -> list[bool]:
+    def _agreed(self, trainer: Any, *wishes: bool) -> list[bool]:
         """What any process wishes, all do, at the same step."""
         if trainer.world_size == 1:
             return list(wishes)
-        if batch_idx // AGREE_EVERY == (batch_idx - trainer.accumulate_grad_batches) // AGREE_EVERY:
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total.completed
+        if batches < self._agree_at:
             return [False] * len(wishes)
-        flags = torch.tensor([float(wish) for wish in wishes], device=trainer.strategy.root_device)
-        torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
-        return [bool(flag) for flag in flags.tolist()]
+        now = time.monotonic()
+        pace = (now - self._agreed_on[1]) / max(batches - self._agreed_on[0], 1)
+        shared = torch.tensor([float(wish) for wish in wishes] + [pace], device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(shared, op=torch.distributed.ReduceOp.MAX)
+        *flags, pace = shared.tolist()
+        self._agreed_on = (batches, now)
+        self._agree_at = batches + int(min(max(1 / max(pace, 1e-9), 1), AGREE_EVERY))
+        return [bool(flag) for flag in flags]
 
     def _stop_evaluation(self, trainer: Any, batch_idx: int) -> None:
         """Evaluation has no state to save: the same command evaluates again."""
