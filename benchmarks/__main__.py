@@ -10,6 +10,6 @@ if __name__ == "__main__":
     smoke = "--smoke" in sys.argv[1:]
     startup.main(1 if smoke else 5)
     print()
-    steps.main(1 if smoke else 5)
+    steps.main(1 if smoke else 15)
     print()
     epochs.main(2 if smoke else 50)

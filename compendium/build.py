@@ -58,6 +58,7 @@ def build_logger(run: Run) -> Any:
 
 
 def build_trainer(run: Run, method: Any, logger: Any) -> Any:
+    from lightning import Trainer
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from callbacks.checkpoint import AtomicCheckpointIO
@@ -82,7 +83,7 @@ def build_trainer(run: Run, method: Any, logger: Any) -> Any:
     options["enable_progress_bar"] = False
     options["strategy"] = strategy(options["strategy"], method)
     options["profiler"] = options["profiler"] or NoProfiler()
-    check_arguments(LeanTrainer, options, "trainer")
+    check_arguments(Trainer, options, "trainer")
     silence([*callbacks, method])
     sign(method)
     plugins = [AtomicCheckpointIO()] + ([environment()] if environment() else [])

@@ -151,6 +151,11 @@ class Method(LightningModule):
     def _at_home(self, batch: Any) -> bool:
         return isinstance(getattr(self.trainer, "datamodule", None), DataModule) and batch[0].device == self._device
 
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        # Lightning would drop the gradients after the next forward pass, which then finds its memory taken.
+        self.optimizer_zero_grad(epoch, batch_idx, optimizer)
+
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
