@@ -2,7 +2,7 @@
 
 At steps below a millisecond, the calls of empty hooks and of a profiler that profiles nothing cost as much as the
 arithmetic, and so do answers that are looked up again and again. A hook that is no callable is not called, a profiler
-is an argument, a function may carry its signature; one loop of Lightning's is replaced where nothing hooks into it,
+is an argument, a function may carry its signature; two inner loops of Lightning's are replaced where nothing hooks in,
 which is why pyproject.toml holds Lightning to the releases that the tests know.
 """
 
@@ -16,12 +16,14 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loops.optimization.automatic import _AutomaticOptimization
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins import Precision
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.trainer.states import RunningStage
 from torch.optim import Optimizer
 
+from datamodules.datamodule import DataModule
 from modules.method import Method
 
 INNER_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -50,12 +52,12 @@ class LeanOptimization(_AutomaticOptimization):
     batch (accumulation, clipping, scaling, sharding, a hook that somebody overrides) goes Lightning's own way.
     """
 
-    _plain = False
+    plain = False
 
     def run(self, optimizer: Optimizer, batch_idx: int, kwargs: OrderedDict) -> dict[str, Any]:
         if batch_idx == 0 or not self.optim_progress.optimizer.step.current.ready:
-            self._plain = self.nobody_listens()
-        if not self._plain:
+            self.plain = self.nobody_listens()
+        if not self.plain:
             return super().run(optimizer, batch_idx, kwargs)
         module: Any = self.trainer.lightning_module
         progress = self.optim_progress.optimizer
@@ -83,8 +85,40 @@ class LeanOptimization(_AutomaticOptimization):
         # `silence` has left None in the place of every hook that is not overridden.
         owners = [module, *trainer.callbacks]
         plain &= not any(callable(getattr(owner, hook)) for owner in owners for hook in INNER_HOOKS)
-        own = {name: getattr(type(module), name) for name in ("training_step", "optimizer_step", "backward")}
-        return plain and own == {name: getattr(Method, name) for name in own}
+        names = ("training_step", "optimizer_step", "backward", "on_train_batch_start", "on_train_batch_end")
+        return plain and all(getattr(type(module), name) is getattr(Method, name) for name in names)
+
+
+class LeanEpoch(_TrainingEpochLoop):
+    """One batch of an epoch, with the calls of the callbacks that listen and without the empty ones around them."""
+
+    def advance(self, data_fetcher: Any) -> None:
+        trainer: Any = self.trainer
+        lean = self.automatic_optimization
+        if self.restarting or not (isinstance(lean, LeanOptimization) and lean.plain and trainer.lean_data):
+            return super().advance(data_fetcher)
+        self.val_loop.restarting = False
+        progress, method = self.batch_progress, trainer.lightning_module
+        batch, _, _ = next(data_fetcher)
+        batch_idx = self.batch_idx + 1
+        progress.is_last_batch = data_fetcher.done
+        progress.increment_ready()
+        trainer._logger_connector.on_batch_start(batch)
+        for callback in trainer.callbacks:
+            if callback.on_train_batch_start:
+                callback.on_train_batch_start(trainer, method, batch, batch_idx)
+        progress.increment_started()
+        output = lean.run(trainer.optimizers[0], batch_idx, OrderedDict(batch=batch, batch_idx=batch_idx))
+        progress.increment_processed()
+        self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        if self._num_ready_batches_reached():
+            self.update_lr_schedulers("epoch", update_plateau_schedulers=False)
+        for callback in trainer.callbacks:
+            if callback.on_train_batch_end:
+                callback.on_train_batch_end(trainer, method, output, batch, batch_idx)
+        trainer._logger_connector.on_batch_end()
+        progress.increment_completed()
+        trainer._logger_connector.update_train_step_metrics()
 
 
 class LeanTrainer(Trainer):
@@ -94,7 +128,14 @@ class LeanTrainer(Trainer):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        loop = self.fit_loop.epoch_loop
+        self.fit_loop.epoch_loop = LeanEpoch(self, loop.min_steps, loop.max_steps)
         self.fit_loop.epoch_loop.automatic_optimization = LeanOptimization(self)
+
+    @property
+    def lean_data(self) -> bool:
+        """Whether batches come from a DataModule of ours: in memory and on the device, with nothing to transfer."""
+        return isinstance(self.datamodule, DataModule)  # type: ignore[attr-defined]
 
     @property
     def training(self) -> bool:
