@@ -111,7 +111,11 @@ def test_best_moves_only_to_what_is_better(mode, figures, kept, tmp_path):
     assert trainer.saved == kept
 
 
-def test_saving_by_steps_saves_before_those_steps(capfd, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("argument", "steps"),
+    [("every_steps=10", [10, 20, 30, 40, 42]), ("every_seconds=0.0", list(range(43)))],
+)
+def test_saving_by_steps_or_time_happens_before_those_steps(capfd, tmp_path, monkeypatch, argument, steps):
     saved: list[int] = []
     save = Checkpoint._save_last
 
@@ -120,21 +124,8 @@ def test_saving_by_steps_saves_before_those_steps(capfd, tmp_path, monkeypatch):
         save(self, trainer)
 
     monkeypatch.setattr(Checkpoint, "_save_last", noted)
-    trained(capfd, tmp_path, "callbacks.checkpoint.every_steps=10")
-    assert saved == [10, 20, 30, 40, 42]
-
-
-def test_saving_by_time_saves_when_it_has_passed(capfd, tmp_path, monkeypatch):
-    saved: list[int] = []
-    save = Checkpoint._save_last
-
-    def noted(self, trainer):
-        saved.append(trainer.global_step)
-        save(self, trainer)
-
-    monkeypatch.setattr(Checkpoint, "_save_last", noted)
-    trained(capfd, tmp_path, "callbacks.checkpoint.every_seconds=0.0")
-    assert saved == list(range(43))
+    trained(capfd, tmp_path, f"callbacks.checkpoint.{argument}")
+    assert saved == steps
 
 
 @pytest.mark.parametrize(("arguments", "says"), [({"mode": "best"}, "max or min"), ({"every_steps": 0}, "at least 1")])

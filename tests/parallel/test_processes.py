@@ -17,17 +17,9 @@ from compendium.config import ROOT, choices
 from compendium.run import Run, read_json
 from modules.method import Method
 from tests.command import here
-from tests.compendium.quick import CLASSIFICATION, only_folder
+from tests.compendium.quick import CLASSIFICATION, CLASSIFIER, only_folder
 
 BARE = ("trainer=cpu", "callbacks=bare", "logger=none", "callbacks.log.every=3")
-CLASSIFIER = (
-    "model=supervised/classifier",
-    "data=wine",
-    "net=mlp",
-    "net.width=8",
-    "datamodule.batch_size=16",
-    CLASSIFICATION,
-)
 PARTS = ("++callbacks.striker._target_=tests.reliability.recorder.Striker",)
 TWO = ("trainer.strategy=ddp", "trainer.devices=2")
 
