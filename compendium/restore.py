@@ -52,7 +52,8 @@ def checked_checkpoint(method: Any, path: Path, training: bool = True) -> dict[s
 def load_best(run: Run, parts: Parts) -> None:
     """Test with the weights that did best, where a figure is monitored."""
     best = run.checkpoints / "best.ckpt"
-    if run.config["callbacks"]["checkpoint"]["monitor"] and best.is_file():
+    checkpoints = run.config["callbacks"].get("checkpoint") or {}
+    if checkpoints.get("monitor") and best.is_file():
         parts.method.restore(read_checkpoint(best)["state_dict"], best)
 
 

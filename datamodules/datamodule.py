@@ -293,7 +293,8 @@ class Batches:
                 batch = data._presented(split, rows, columns)
             if split != "train" and world > 1:
                 batch = type(batch)(*(part.tensor_split(world)[rank] for part in batch))
-            yield batch
+            # Columns that are read when asked for come on the CPU; nobody after this loader moves a batch any more.
+            yield data.transfer_batch_to_device(batch, device, 0)
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint must agree on: the number of rows, and what orders them."""

@@ -11,6 +11,7 @@ import torch.distributed
 from lightning import LightningModule
 from torch import Tensor, nn
 
+from compendium.collectives import distributed, sum_of_all
 from compendium.config import instantiate, locate
 from compendium.errors import UserError
 from compendium.restore import read_checkpoint
@@ -243,7 +244,7 @@ class SolvedMethod(Method):
 
     def rows_of_all(self, rows: Tensor) -> Tensor:
         """Rows (n_p, D) of each process p -> the rows of all (sum n_p, D), in the order of the processes."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        if not distributed():
             return rows
         world = torch.distributed.get_world_size()
         counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(world)]
@@ -257,10 +258,7 @@ class SolvedMethod(Method):
 
     def sum_of_all(self, value: Tensor) -> Tensor:
         """A statistic of each process -> its sum over the processes."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            value = value.clone()
-            torch.distributed.all_reduce(value)
-        return value
+        return sum_of_all(value)
 
     def training_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         with torch.no_grad():

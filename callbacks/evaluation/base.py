@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
 from callbacks.metrics.precision import precise
+from compendium.collectives import distributed, sum_of_all
 from compendium.errors import UserError
 from datamodules.batches import accepts
 from datamodules.spec import DataSpec
@@ -91,7 +92,7 @@ class Evaluation(Callback):
     @staticmethod
     def rows_of_all(rows: Tensor) -> Tensor:
         """Rows (n_p, ...) of each process p -> the rows of all, in the order of the processes."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        if not distributed():
             return rows
         parts: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(parts, rows.cpu())
@@ -106,15 +107,12 @@ class Evaluation(Callback):
     @staticmethod
     def sum_of_all(value: Tensor) -> Tensor:
         """A sum of each process -> the sum over the processes."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            value = value.clone()
-            torch.distributed.all_reduce(value)
-        return value
+        return sum_of_all(value)
 
     @staticmethod
     def on_rank_zero(work: Callable[[], T]) -> T:
         """`work()`, done by process 0 alone; all get its result, or raise its error."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        if not distributed():
             return work()
         outcome: list[Any] = [None, None]
         if torch.distributed.get_rank() == 0:

@@ -12,6 +12,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from datamodules.batches import Unlabelled
 from datamodules.datamodule import SPLITS, DataModule
+from datamodules.presentations.unlabelled import UnlabelledData
 from tests.datamodules.fakes import attach, numbered, text
 
 
@@ -179,3 +180,23 @@ def test_transfer_keeps_the_type_of_the_batch():
 
     batch = Pair(torch.zeros(2), torch.ones(2))
     assert Rows(numbered(10)).transfer_batch_to_device(batch, torch.device("meta"), 0).y.is_meta
+
+
+class ReadWhenAskedFor:
+    """A column that is no tensor: its rows come on the CPU, whatever the training device is."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, rows):
+        return rows.float()[:, None]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_batches_of_columns_that_are_read_when_asked_for_lie_on_the_training_device(split):
+    source = numbered(40)
+    source.records.columns = {"x": ReadWhenAskedFor()}
+    data = attach(UnlabelledData(source, batch_size=8))
+    data.trainer.strategy.root_device = torch.device("meta")  # a device that is not the CPU, on every machine
+    loader = {"train": data.train_dataloader, "validation": data.val_dataloader, "test": data.test_dataloader}[split]
+    assert {batch.x.device.type for batch in loader()} == {"meta"}
