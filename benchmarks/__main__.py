@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import epochs, startup, steps
+from benchmarks import comparisons, epochs, startup, steps
 
 if __name__ == "__main__":
     smoke = "--smoke" in sys.argv[1:]
@@ -13,3 +13,5 @@ if __name__ == "__main__":
     steps.main(1 if smoke else 15)
     print()
     epochs.main(2 if smoke else 50)
+    print()
+    comparisons.main(1 if smoke else 4)

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from compendium.config import ROOT, locate
+from compendium.config import locate
 from compendium.errors import UserError
+from compendium.papers import bibliography
 from compendium.run import Run, replacing
-
-BIBLIOGRAPHY = ROOT / "docs" / "papers.bib"
-
-
-def entries(path: Path = BIBLIOGRAPHY) -> dict[str, str]:
-    """Key -> entry, as it stands in a BibTeX file whose entries begin and end at the margin."""
-    found = re.findall(r"^@\w+\{([^,\s]+),.*?^\}", path.read_text(encoding="utf-8"), re.M | re.S)
-    texts = re.findall(r"^@\w+\{[^,\s]+,.*?^\}", path.read_text(encoding="utf-8"), re.M | re.S)
-    return dict(zip(found, texts, strict=True))
 
 
 def keys(config: Any) -> Iterator[str]:
@@ -33,18 +23,25 @@ def keys(config: Any) -> Iterator[str]:
             yield from keys(value)
 
 
-def write(run: Run) -> None:
+def write(run: Run, evaluations: Sequence[str]) -> None:
     """Write `citations.bib` into the run folder.
+
+    Args:
+        run: what it was.
+        evaluations: names of those that applied: the others were not used.
 
     Raises:
         UserError: a class names a paper that docs/papers.bib does not have.
     """
-    known = entries()
-    wanted = sorted(set(keys(run.config)))
+    known = bibliography()
+    callbacks = run.config["callbacks"]
+    nodes = (callbacks.get("evaluation") or {}).items()
+    used = {"evaluation": {name: node for name, node in nodes if name in evaluations}}
+    wanted = sorted(set(keys(run.config | {"callbacks": callbacks | used})))
     unknown = [key for key in wanted if key not in known]
     if unknown:
         raise UserError(
             f"docs/papers.bib has no entry for {', '.join(unknown)}.", "Add it, or mend `papers` of the class."
         )
     with replacing(run.folder / "citations.bib") as temporary:
-        temporary.write_text("\n\n".join(known[key] for key in wanted) + ("\n" if wanted else ""))
+        temporary.write_text("\n\n".join(known[key].text for key in wanted) + ("\n" if wanted else ""))

@@ -26,6 +26,34 @@ def check_only(run: Run) -> int:
     Returns:
         Exit code: 0, or 2 with all mistakes on the screen.
     """
+    errors, records = checked(run)
+    if run.config["weights"] is not None:  # a comparison's own stage may not have made them yet
+        try:
+            read_checkpoint(Path(run.config["weights"]).expanduser())
+        except UserError as error:
+            errors.append(error)
+    if errors:
+        return report(UserErrors(errors))
+    config = run.config
+    model = blueprint(str(config["model"]["_target_"]))
+    trainer, spec = config["trainer"], records.spec
+    learns = f" learns from {batch_type(model).__name__}" if model else ""
+    print(f"{run.title}\n  method   {config['model']['_target_']}{learns}")
+    print(f"  data     {spec.name}: {spec.kind} {tuple(spec.shape)}, {count(records)}")
+    print(f"  trainer  {trainer['accelerator']}, strategy {trainer['strategy']}, {trainer['precision']}")
+    print(f"  folder   {short(run.folder)} ({run.status['state']})")
+    return 0
+
+
+def check(run: Run) -> list[UserError]:
+    """Every mistake in a run that shows without building it."""
+    return checked(run)[0]
+
+
+def checked(run: Run) -> tuple[list[UserError], Any]:
+    """(every mistake that shows without building the run, the records of its source; None where they do not load)."""
+    from datamodules.fit import check_pair
+
     config = run.config
     errors: list[UserError] = []
 
@@ -40,8 +68,6 @@ def check_only(run: Run) -> int:
     for group in ("model", "datamodule", "data", "net", "optimizer", "schedule", "logger", "callbacks"):
         for path, node in target_nodes(config[group], group):
             attempt(check_node, path, node, OPEN.get(group, ()))
-    from datamodules.fit import batch_type, check_pair
-
     model, presentation = (blueprint(str(config[group]["_target_"])) for group in ("model", "datamodule"))
     if model and presentation:
         attempt(check_pair, *(batch_type(plan) for plan in (model, presentation)), config["choices"])
@@ -51,15 +77,14 @@ def check_only(run: Run) -> int:
     for key, words in (("resume", ("auto", "never")), ("ckpt", (None, "last", "best"))):
         if config[key] not in words:
             attempt(read_checkpoint, Path(config[key]).expanduser())
-    if errors:
-        return report(UserErrors(errors))
-    trainer, spec = config["trainer"], records.spec
-    learns = f" learns from {batch_type(model).__name__}" if model else ""
-    print(f"{run.title}\n  method   {config['model']['_target_']}{learns}")
-    print(f"  data     {spec.name}: {spec.kind} {tuple(spec.shape)}, {count(records)}")
-    print(f"  trainer  {trainer['accelerator']}, strategy {trainer['strategy']}, {trainer['precision']}")
-    print(f"  folder   {short(run.folder)} ({run.status['state']})")
-    return 0
+    return errors, records
+
+
+def batch_type(plan: Blueprint) -> Any:
+    """The batch type that a class learns from or yields."""
+    from datamodules.fit import batch_type
+
+    return batch_type(plan)
 
 
 def check_node(path: str, node: Mapping[str, Any], filled_in: tuple[str, ...]) -> None:

@@ -19,7 +19,8 @@ from compendium.build import Parts, build, rank
 from compendium.dry import check_only
 from compendium.errors import UserError, report
 from compendium.interruption import Interrupted, interruption, requeue, requeued, slurm_job, srun_step, started_by_srun
-from compendium.restore import checked_checkpoint, load_best, load_weights, resumable
+from compendium.protocol import code, protocol
+from compendium.restore import checked_checkpoint, load_best, load_weights, resumable, start_from
 from compendium.run import Run, short, write_json
 
 
@@ -68,7 +69,7 @@ def guarded(run: Run, fresh: bool) -> int:
         print(f"SLURM job {slurm_job()}, {srun_step()}: {ours}")
     started, asked = time.monotonic(), run.config.get("command") or command()  # `launch` replaces it
     try:
-        figures = work(run)
+        figures, more = work(run)
     except Interrupted as stop:
         run.mark("preempted", signal=signal.Signals(stop.signum).name)
         how = requeue() if stop.signum != signal.SIGINT else "the same command continues"
@@ -91,29 +92,31 @@ def guarded(run: Run, fresh: bool) -> int:
         run.mark("failed", reason=f"{type(error).__name__}: {error}")
         raise
     if run.trains:
-        citations.write(run)
-        write_json(run.folder / "result.json", summary(run, figures, time.monotonic() - started, asked))
+        citations.write(run, more["evaluations"])
+        write_json(run.folder / "result.json", summary(run, figures, time.monotonic() - started, asked) | more)
     run.mark("done")
     show(run, figures)
     return 0
 
 
-def work(run: Run) -> dict[str, float]:
+def work(run: Run) -> tuple[dict[str, float], dict[str, Any]]:
     """Build, fit, test; the same on every process.
 
     Returns:
-        The figures of the last stage.
+        The figures of the last stage, and what else a result says of how they came about.
     """
     quiet()
     interruption.install()
     parts = build(run)
     stage = run.config["run"]
     state = "failed"
+    more: dict[str, Any] = {}
     try:
         if stage == "fit":
             announce(parts)
-            fit(run, parts)
+            more["training"] = fit(run, parts)
             figures = evaluate(parts, "test")
+            more |= {"protocol": protocol(run.config, parts.data), "code": code(), "evaluations": evaluated(parts)}
         elif stage == "predict":
             load_weights(run, parts)
             parts.trainer.predict(parts.method, parts.data, return_predictions=False)
@@ -122,7 +125,7 @@ def work(run: Run) -> dict[str, float]:
             load_weights(run, parts)
             figures = evaluate(parts, stage)
         state = "done"
-        return figures
+        return figures, more
     except Interrupted:
         state = "preempted"
         raise
@@ -130,8 +133,12 @@ def work(run: Run) -> dict[str, float]:
         parts.logger.end(state)
 
 
-def fit(run: Run, parts: Parts) -> None:
-    """Train from where the run stands."""
+def fit(run: Run, parts: Parts) -> dict[str, float]:
+    """Train from where the run stands.
+
+    Returns:
+        `steps` of the whole training, and `seconds_per_step` of the part that was done now, validation included.
+    """
     last = resumable(run)
     checkpoint = checked_checkpoint(parts.method, last) if last else None
     if checkpoint and checkpoint["finished"]:
@@ -140,12 +147,19 @@ def fit(run: Run, parts: Parts) -> None:
         parts.logger.rewind(
             next((state["offset"] for state in checkpoint["callbacks"].values() if "offset" in state), 0)
         )
-        return load_best(run, parts)
+        load_best(run, parts)
+        return {"steps": checkpoint["global_step"]}
     if checkpoint is None:
         parts.logger.rewind(0)
+        start_from(run, parts)
+    if run.config["trainer"]["max_epochs"] == 0:
+        return {"steps": 0}
     launch(run)
+    first, started = checkpoint["global_step"] if checkpoint else 0, time.monotonic()
     parts.trainer.fit(parts.method, parts.data, ckpt_path=last, weights_only=True)
+    seconds, steps = time.monotonic() - started, parts.trainer.global_step
     load_best(run, parts)
+    return {"steps": steps} | ({"seconds_per_step": seconds / (steps - first)} if steps > first else {})
 
 
 def evaluate(parts: Parts, stage: str) -> dict[str, float]:
@@ -154,23 +168,29 @@ def evaluate(parts: Parts, stage: str) -> dict[str, float]:
     Returns:
         Its figures in full precision.
     """
+    getattr(parts.trainer, stage)(parts.method, parts.data, verbose=False)
+    return {
+        name: value for one in evaluations(parts) for name, value in one.figures.items() if name.startswith(f"{stage}/")
+    }
+
+
+def evaluations(parts: Parts) -> list[Any]:
+    """The evaluation callbacks, those that do not apply included."""
     from callbacks.evaluation.base import Evaluation
 
-    getattr(parts.trainer, stage)(parts.method, parts.data, verbose=False)
-    evaluations = [callback for callback in parts.trainer.callbacks if isinstance(callback, Evaluation)]
-    return {name: value for one in evaluations for name, value in one.figures.items() if name.startswith(f"{stage}/")}
+    return [callback for callback in parts.trainer.callbacks if isinstance(callback, Evaluation)]
+
+
+def evaluated(parts: Parts) -> list[str]:
+    """Names of the evaluations that apply."""
+    return [one.name for one in evaluations(parts) if one.active]
 
 
 def announce(parts: Parts) -> None:
     """One line on what will be evaluated, and one per evaluation that will not, with the reason."""
     if rank():
         return
-    from callbacks.evaluation.base import Evaluation
-
-    evaluations = [callback for callback in parts.trainer.callbacks if isinstance(callback, Evaluation)]
-    reasons = {
-        cb.name: cb.why_not(parts.method, parts.data.evaluation_batch_type, parts.data.spec) for cb in evaluations
-    }
+    reasons = {cb.name: cb.why_not_on(parts.method, parts.data) for cb in evaluations(parts)}
     active = [name for name, reason in reasons.items() if reason is None]
     passive = [f"{name} ({reason})" for name, reason in reasons.items() if reason is not None]
     print(f"evaluations: {', '.join(active) or 'none'}" + (f"; not {'; not '.join(passive)}" if passive else ""))

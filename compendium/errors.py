@@ -54,7 +54,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         best = difflib.SequenceMatcher(None, word, near[0]).ratio()
         close = [name for name in near if difflib.SequenceMatcher(None, word, name).ratio() > best - 0.08]
         return f"did you mean {' or '.join(close)}?"
-    if len(names) <= 12:
+    if 0 < len(names) <= 12:
         return f"there are: {', '.join(names)}"
     return ""
 

@@ -371,6 +371,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             show_logs(found, asked.lines)
         elif asked.command == "collect":
             show_collected(collected(found), asked.csv)
+            for sweep in ledgers(runs):
+                if sweep.comparison and sweep.name in asked.run:
+                    from compendium.claims.main import collect
+
+                    return collect(sweep.comparison)
         else:
             return cancel(found)
     except UserError as error:

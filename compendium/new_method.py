@@ -80,9 +80,16 @@ statement: TODO
 arms:
   method: model={room}/{name}
   baseline: TODO, what the paper compares with, tuned as carefully
+baseline: baseline
 seeds: [0, 1, 2, 3, 4]
 checks:
   - TODO, such as method.test/accuracy > baseline.test/accuracy
+deviations:
+  - TODO, from the paper's own experiment
+tuning: TODO, the same number of trials for every arm, on seeds from 1000 up
+scale:
+  paper:
+    base: TODO, the paper's own data and network
 """,
 }
 

@@ -35,7 +35,8 @@ def strategy(name: Any, method: Any) -> Any:
     if name in DDP:
         return Ranks(**DDP[name])
     if isinstance(name, str) and name.startswith("fsdp") and not method.automatic_optimization:
-        raise UserError(f"{type(method).__name__} solves and has no weights to shard.", "use trainer=ddp")
+        what = f"{type(method).__name__} optimizes by itself, which sharding does not carry."
+        raise UserError(what, "use trainer=ddp")
     return name
 
 

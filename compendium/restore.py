@@ -49,6 +49,17 @@ def checked_checkpoint(method: Any, path: Path, training: bool = True) -> dict[s
     return checkpoint
 
 
+def start_from(run: Run, parts: Parts) -> None:
+    """The weights that `weights=` names, into the method; training begins anew.
+
+    Raises:
+        UserError: there are none, or they are another model's.
+    """
+    if run.config["weights"] is not None:
+        path = Path(run.config["weights"]).expanduser()
+        parts.method.restore(checked_checkpoint(parts.method, path, training=False)["state_dict"], path)
+
+
 def load_best(run: Run, parts: Parts) -> None:
     """Test with the weights that did best, where a figure is monitored."""
     best = run.checkpoints / "best.ckpt"

@@ -25,7 +25,7 @@ from compendium.errors import UserError
 if TYPE_CHECKING:
     from compendium.compose import Composed
 
-VOLATILE = ("run", "resume", "ckpt", "runs", "dry", "debug", "logger", "experiment")
+VOLATILE = ("run", "resume", "ckpt", "runs", "dry", "debug", "logger", "experiment", "command")
 """Keys that say how a run is made or watched, not what comes out of it."""
 VOLATILE_TRAINER = ("enable_progress_bar", "enable_model_summary", "profiler")
 
@@ -221,6 +221,17 @@ def read_json(path: Path) -> Any:
         raise UserError(f"there is no {short(path)}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{short(path)} is corrupt: {error}.", "Remove it and run the same command again.") from None
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The lines of a metrics.jsonl; a last line that was cut short by a kill is left out."""
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return lines
 
 
 def short(path: Path) -> str:

@@ -59,6 +59,7 @@ class Ledger:
         launcher: `processes` or `slurm`.
         time: when it was started last.
         jobs: run folder -> {"overrides": [...], "job": SLURM's id, where it has one}.
+        comparison: the arguments of compare.py, where the runs are those of a comparison.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class Ledger:
     launcher: str
     time: float
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    comparison: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -76,6 +78,13 @@ class Ledger:
         """The ledger of a sweep; what an earlier start of the same sweep knew of its SLURM jobs is kept."""
         text = json.dumps([job.overrides for job in jobs])
         name = hashlib.sha256(text.encode()).hexdigest()[:8]
+        return cls.named(name, jobs, launcher, shlex.join(["python", "train.py", *sys.argv[1:]]))
+
+    @classmethod
+    def named(
+        cls, name: str, jobs: Sequence[Job], launcher: str, command: str, comparison: Sequence[str] = ()
+    ) -> Ledger:
+        """The ledger of some jobs under a name; what an earlier start knew of their SLURM jobs is kept."""
         root = Path(str(jobs[0].run.config["runs"])).expanduser().absolute()
         path = root / "sweeps" / f"{name}.json"
         known = cls.read(path).jobs if path.is_file() else {}
@@ -84,7 +93,7 @@ class Ledger:
             folder: known.get(folder, {}) | {"overrides": list(job.overrides)}
             for folder, job in zip(folders, jobs, strict=True)
         }
-        return cls(path, shlex.join(["python", "train.py", *sys.argv[1:]]), launcher, time.time(), entries)
+        return cls(path, command, launcher, time.time(), entries, list(comparison))
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
@@ -93,6 +102,14 @@ class Ledger:
     def write(self) -> None:
         make_folder(self.path.parent)
         write_json(self.path, {key: value for key, value in vars(self).items() if key != "path"})
+
+
+def frozen(job: Job) -> Job:
+    """The job with its folder frozen, and with the command that does it alone."""
+    command = shlex.join(["python", "train.py", *job.overrides])
+    run = Run(job.run.config | {"command": command}, job.run.folder)
+    run.freeze()
+    return Job(run, job.overrides)
 
 
 def ledgers(runs: Path) -> list[Ledger]:
@@ -124,9 +141,8 @@ def launch(arguments: Sequence[str]) -> int:
     from hydra.core.utils import JobStatus
     from hydra.utils import instantiate
 
-    from compendium.compose import parse, register
+    from compendium.compose import parse
 
-    register()
     overrides, errors = parse([argument for argument in arguments if not argument.startswith("-")])
     own = [override for override in overrides if override.key_or_group.startswith("hydra")]
     config, wrong = launcher_config(own)
@@ -155,9 +171,10 @@ def launcher_config(own: Sequence[Override]) -> tuple[Any, list[UserError]]:
     """
     from hydra import initialize_config_dir
 
-    from compendium.compose import composed, mismatch
+    from compendium.compose import composed, mismatch, register
     from compendium.config import CONF, choices
 
+    register()
     given = {override.key_or_group: override for override in own}
     name = given["hydra/launcher"].value() if "hydra/launcher" in given else "processes"
     if name not in choices("hydra/launcher"):
@@ -248,9 +265,11 @@ def composed_run(overrides: tuple[str, ...], environment: tuple[tuple[str, str],
 
 
 @contextmanager
-def environ(variables: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for the length of a block."""
+def environ(variables: Mapping[str, str], alone: bool = False) -> Iterator[None]:
+    """Environment variables for the length of a block; `alone`: these and no others."""
     before = dict(os.environ)
+    if alone:
+        os.environ.clear()
     os.environ.update(variables)
     try:
         yield

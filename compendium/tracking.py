@@ -15,7 +15,6 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -23,7 +22,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from compendium.extras import require
-from compendium.run import Run, replacing
+from compendium.run import Run, read_log, replacing
 from compendium.secrecy import without_secrets
 
 CLOSING_SECONDS = 30.0
@@ -133,17 +132,6 @@ def attempt(mirror: Mirror, call: str, *content: Any) -> bool:
         print(f"warning: tracker {type(mirror).__name__} is switched off: {str(error).splitlines()[0]}", flush=True)
         return False
     return True
-
-
-def read_log(path: Path) -> list[dict[str, float]]:
-    """The lines of a metrics.jsonl; a last line that was cut short by a kill is left out."""
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return lines
 
 
 class CSV(Mirror):

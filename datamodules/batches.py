@@ -45,6 +45,20 @@ class Tokens(NamedTuple):
     ids: Tensor
 
 
+class SelectionTask(NamedTuple):
+    """Problems of selection, B at once: which records of a pool have a target above `threshold` (B,)?
+
+    Labelled records to calibrate with, `calibration_x` float (B, n, ...) and `calibration_y` float (B, n), and the pool
+    `pool_x` float (B, m, ...), whose targets `pool_y` float (B, m) are for the evaluation alone.
+    """
+
+    calibration_x: Tensor
+    calibration_y: Tensor
+    pool_x: Tensor
+    pool_y: Tensor
+    threshold: Tensor
+
+
 def size(batch: tuple[Tensor, ...]) -> int:
     """Number of records in a batch of any of these types."""
     return len(batch[0])

@@ -130,11 +130,16 @@ class DataModule(LightningDataModule):
         return self._spec
 
     @property
-    def columns(self) -> Mapping[str, Column]:
-        """All records, as the source gives them."""
+    def source_columns(self) -> Mapping[str, Column]:
+        """All records, as the source gives them; empty for text."""
         self.setup()
         assert self._records is not None
         return self._records.columns
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """All records, with what the presentation adds to the source's columns."""
+        return self.source_columns
 
     @property
     def truth(self) -> Truth | None:

@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor, distributions
 
+from datamodules.batches import SelectionTask
+
 
 @runtime_checkable
 class Classifier(Protocol):
@@ -79,4 +81,13 @@ class Policy(Protocol):
 
     def act(self, observation: Tensor) -> Tensor:
         """observation (B, ...) -> action (B, ...)."""
+        ...
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """A choice from a pool, of records whose target lies above a threshold."""
+
+    def select(self, task: SelectionTask) -> Tensor:
+        """B problems -> which records of each pool are chosen, bool (B, m). `task.pool_y` is NaN."""
         ...

@@ -1,8 +1,10 @@
-"""Method: the base of every method. `Method` descends a loss, `SolvedMethod` accumulates and solves."""
+"""Method: the base of every method. `Method` descends a loss, `AlternatingMethod` several in turns, and `SolvedMethod`
+accumulates and solves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -10,6 +12,7 @@ import torch
 import torch.distributed
 from lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from compendium.collectives import distributed, sum_of_all
 from compendium.config import instantiate, locate
@@ -132,10 +135,19 @@ class Method(LightningModule):
         return len(batch[0])
 
     def configure_optimizers(self) -> Any:
+        return self.descent(self.parameters())
+
+    def descent(self, parameters: Iterable[nn.Parameter], **changes: Any) -> Any:
+        """The configured optimizer of those parameters that are trained, and its schedule, as Lightning takes them.
+
+        Args:
+            parameters: what to optimize.
+            changes: arguments of the optimizer that win over the config's.
+        """
         if self._optimizer is None:
             raise UserError(f"{type(self).__name__} needs an optimizer.", "choose one with optimizer=...")
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = instantiate(self._optimizer, trained, where="optimizer")
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        optimizer = instantiate(self._optimizer, trained, where="optimizer", **changes)
         if self._schedule is None or "_target_" not in self._schedule:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -161,6 +173,12 @@ class Method(LightningModule):
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
+
+    def count_step(self) -> None:
+        """Count one step of a method that steps by itself: Lightning counts the calls of its optimizers' wrappers."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["method"] = f"{type(self).__module__}.{type(self).__qualname__}"
@@ -224,6 +242,63 @@ class Method(LightningModule):
             )
 
 
+class AlternatingMethod(Method):
+    """A method whose players descend losses of their own in turns: a game, whose solution is no minimum.
+
+    A step is one round: each player in `turns` takes a step of its own optimizer on its own weights, with the gradient
+    of the terms that `play` gives for it, and the next one sees what came of it. Over several processes gradients are
+    averaged here, because DDP's averaging wants one backward pass that reaches every weight.
+    """
+
+    turns: ClassVar[tuple[str, ...]]
+    """The players in the order in which they play: names of submodules, which share no weight."""
+
+    def __init__(self, spec: DataSpec | Mapping[str, Any], **parts: Any) -> None:
+        super().__init__(spec, **parts)
+        self.automatic_optimization = False
+
+    def play(self, player: str, batch: Any) -> dict[str, Tensor]:
+        """A batch of `batch_type` -> the terms of a player's loss, scalars that are added up."""
+        raise NotImplementedError(f"{type(self).__name__} plays nothing")
+
+    def changes(self, player: str) -> Mapping[str, Any]:
+        """Arguments of the optimizer that differ for a player."""
+        return {}
+
+    def loss(self, batch: Any) -> dict[str, Tensor]:
+        """The terms of all players, where none has moved yet."""
+        return {name: term for player in self.turns for name, term in self.play(player, batch).items()}
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
+        played: dict[str, Tensor] = {}
+        for player, optimizer in zip(self.turns, self.trainer.optimizers, strict=True):
+            terms = self.play(player, batch)
+            weights = [weight for weight in getattr(self, player).parameters() if weight.requires_grad]
+            gradients = torch.autograd.grad(torch.stack(tuple(terms.values())).sum(), weights)
+            for weight, gradient in zip(weights, mean_of_all(gradients), strict=True):
+                weight.grad = gradient
+            optimizer.step()
+            self.optimizer_zero_grad(0, batch_idx, optimizer)
+            played |= {name: term.detach() for name, term in terms.items()}
+        self.terms = played
+        for config in self.trainer.lr_scheduler_configs:
+            config.scheduler.step()  # type: ignore[call-arg]
+        self.count_step()
+
+    def configure_optimizers(self) -> list[Any]:
+        if self.trainer.precision == "16-mixed":
+            raise UserError(f"{type(self).__name__} scales no loss for float16.", "trainer.precision=bf16-mixed")
+        return [self.descent(getattr(self, player).parameters(), **self.changes(player)) for player in self.turns]
+
+
+def mean_of_all(gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Gradients of each process -> their mean over the processes."""
+    if distributed():
+        mean = sum_of_all(parameters_to_vector(gradients)) / torch.distributed.get_world_size()
+        vector_to_parameters(mean, gradients)
+    return gradients
+
+
 class SolvedMethod(Method):
     """A method that solves: it accumulates statistics over the batches of one pass and solves at its end.
 
@@ -263,9 +338,7 @@ class SolvedMethod(Method):
     def training_step(self, batch: Any, batch_idx: int) -> None:  # type: ignore[override]
         with torch.no_grad():
             self.accumulate(batch)
-        # Lightning counts steps by optimizer calls; a solved method makes none, and its step is its batch.
-        self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.increment_ready()
-        self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.increment_completed()
+        self.count_step()  # it makes no call of an optimizer: its step is its batch
 
     def on_train_epoch_end(self) -> None:
         with torch.no_grad():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import train
 from compendium.errors import UserError, report
@@ -23,12 +24,12 @@ class Outcome:
     err: str
 
 
-def here(capfd, *arguments: object) -> Outcome:
-    """`python train.py ARGUMENTS`, without the start of an interpreter."""
+def here(capfd, *arguments: object, program: ModuleType = train) -> Outcome:
+    """`python train.py ARGUMENTS` (or another program's), without the start of an interpreter."""
     capfd.readouterr()
-    given, sys.argv = sys.argv, ["train.py", *map(str, arguments)]
+    given, sys.argv = sys.argv, [f"{program.__name__}.py", *map(str, arguments)]
     try:
-        code = train.main(sys.argv[1:])
+        code = program.main(sys.argv[1:])
     except UserError as error:
         code = report(error)
     except SystemExit as stop:
@@ -38,10 +39,10 @@ def here(capfd, *arguments: object) -> Outcome:
     return Outcome(code, *capfd.readouterr())
 
 
-def apart(*arguments: object, timeout: float = 120, before=None, **environment: str) -> Outcome:
-    """`python train.py ARGUMENTS` in a process of its own; `before` runs in it first."""
+def apart(*arguments: object, timeout: float = 120, before=None, program: str = "train", **environment: str) -> Outcome:
+    """`python train.py ARGUMENTS` (or another program's) in a process of its own; `before` runs in it first."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *map(str, arguments)],
+        [sys.executable, str(ROOT / f"{program}.py"), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout,

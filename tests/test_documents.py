@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import compare
 from compendium import new_method
 from compendium.compose import compose
 from compendium.config import ROOT
@@ -43,6 +44,8 @@ def commands() -> list[str]:
 
 COMMANDS = commands()
 TRAIN = [command for command in COMMANDS if command.startswith("python train.py")]
+COMPARE = [command for command in COMMANDS if command.startswith("python compare.py") and "lovelace" not in command]
+"""Without the claim of the method that CONTRIBUTING.md makes up."""
 
 
 @pytest.fixture
@@ -62,6 +65,7 @@ def test_there_are_commands_to_test():
     assert len(TRAIN) >= 12
     kinds = (
         "python train.py",
+        "python compare.py",
         "python -m",
         "pip install",
         "pytest",
@@ -93,6 +97,13 @@ def test_sweeps_list_their_jobs(capfd, own_data):
         outcome = here(capfd, *arguments, "dry=true")
         assert outcome.code == 0, outcome
         assert outcome.out.count("-s0 (pending)") >= 1
+
+
+@pytest.mark.parametrize("command", [command for command in COMPARE if "--help" not in command])
+def test_comparisons_validate(capfd, own_data, command):
+    outcome = here(capfd, *shlex.split(command)[2:], "dry=true", program=compare)
+    assert outcome.code == 0, outcome
+    assert "all valid" in outcome.out
 
 
 def test_help_and_completion(capfd):
@@ -127,7 +138,7 @@ def test_the_python_block_opens_the_run_that_the_page_trains(capfd, own_data):
 def test_other_commands_are_there(capfd, own_data, tmp_path):
     for command in COMMANDS:
         words = shlex.split(command)
-        if words[:2] == ["python", "-m"] and words[2] not in ("venv", "tests.reliability.kill_trials"):
+        if words[:2] == ["python", "-m"] and words[2] not in ("venv", "mkdocs"):
             assert (ROOT / Path(*words[2].split("."))).with_suffix(".py").exists() or (ROOT / words[2]).is_dir(), (
                 command
             )

@@ -97,7 +97,13 @@ def test_data_that_does_not_fit_the_model(mistake):
 def test_a_network_that_does_not_read_the_data(mistake):
     image_nets = [part for part in CLASSIFIER if not part.startswith("net")]
     for dry in ("dry=false", "dry=true"):
-        mistake(*image_nets, "net=cnn", "data=wine", dry, says=("net: CNN reads image data", "would do: field, mlp"))
+        mistake(
+            *image_nets,
+            "net=cnn",
+            "data=wine",
+            dry,
+            says=("net: CNN reads image data", "would do: adversarial, field, mlp"),
+        )
         mistake("net=unet", "data=moons", dry, says=("net: UNet reads image data", "mlp"))
 
 

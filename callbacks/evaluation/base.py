@@ -68,6 +68,10 @@ class Evaluation(Callback):
         """Why this evaluation does not apply, beyond capabilities and batch type; None if it does."""
         return None
 
+    def misfit_of_records(self, data: Any) -> str | None:
+        """Why this evaluation does not apply to the records of a DataModule, beyond their spec; None if it does."""
+        return None
+
     def start(self, method: Method, data: Any) -> None:
         """Reset the state before a pass over a split. `data` is the DataModule."""
 
@@ -143,6 +147,11 @@ class Evaluation(Callback):
             return f"{batch_type.__name__} batches have no {' and '.join(missing_fields(self.batch_type, batch_type))}"
         return self.misfit(method, spec)
 
+    def why_not_on(self, method: Method, data: Any) -> str | None:
+        """The first reason why this evaluation does not apply to a method and a DataModule; None if it does."""
+        reason = self.why_not(method, data.evaluation_batch_type, data.spec)
+        return reason if reason is not None else self.misfit_of_records(data)
+
     @property
     def name(self) -> str:
         """What the log line and the config call it: the module's name."""
@@ -153,7 +162,7 @@ class Evaluation(Callback):
         if data is None:
             self.active, self.reason = False, "there is no DataModule"
             return
-        reason = self.why_not(pl_module, data.evaluation_batch_type, data.spec)  # type: ignore[arg-type]
+        reason = self.why_not_on(pl_module, data)  # type: ignore[arg-type]
         self.active, self.reason = reason is None, reason or ""
 
     @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
 from compendium.jobs import Cluster, Row
-from compendium.run import Run, short
-from compendium.sweep import Job, Ledger, plan
+from compendium.run import short
+from compendium.sweep import Job, Ledger, frozen, plan
 
 
 class FolderLauncher(Launcher):
@@ -64,11 +63,8 @@ class FolderLauncher(Launcher):
         return self.start(todo, ledger) if todo else set()
 
     def ready(self, job: Job) -> Job:
-        """The job with its folder frozen, and with the command that does it alone."""
-        run = job.run.afresh()
-        run = Run(run.config | {"command": shlex.join(["python", "train.py", *job.overrides])}, run.folder)
-        run.freeze()
-        return Job(run, job.overrides)
+        """The job with its folder frozen; with `resume=never`, after what was there is set aside."""
+        return frozen(Job(job.run.afresh(), job.overrides))
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Refuse what this launcher cannot run."""

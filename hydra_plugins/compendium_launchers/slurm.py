@@ -84,12 +84,26 @@ class SlurmLauncher(FolderLauncher):
                 )
 
     def start(self, jobs: Sequence[Job], ledger: Ledger) -> set[Path]:
+        self.submit(jobs, ledger)
+        return set()
+
+    def submit(self, jobs: Sequence[Job], ledger: Ledger, after: Sequence[str] = ()) -> None:
+        """Submit jobs as one array, and note their ids in the ledger.
+
+        Args:
+            jobs: their folders are frozen.
+            ledger: where the ids go.
+            after: SLURM jobs that must end well before these begin; where one does not, these are cancelled.
+
+        Raises:
+            UserError: SLURM did not take them.
+        """
         import submitit
 
         files = ledger.path.parent / "submitit"
         try:
             executor = submitit.SlurmExecutor(folder=files)
-            executor.update_parameters(**self.options)
+            executor.update_parameters(**(self.options | {"additional_parameters": self.additional(after)}))
             submitted = executor.map_array(work, [str(job.run.folder) for job in jobs])
         except (RuntimeError, ValueError, submitit.core.utils.FailedJobError) as error:
             lines = [line for line in str(error).splitlines() if "sbatch: error" in line] or str(error).splitlines()
@@ -99,7 +113,13 @@ class SlurmLauncher(FolderLauncher):
             link(job.run.folder / "output.txt", files / f"{sent.job_id}_0_log.out")
             print(f"SLURM job {sent.job_id}: {job.run.title}, {short(job.run.folder)}")
         ledger.write()
-        return set()
+
+    def additional(self, after: Sequence[str]) -> dict[str, Any]:
+        """Options of sbatch that submitit has no name for."""
+        known: dict[str, Any] = dict(self.options["additional_parameters"])
+        if after:
+            known |= {"dependency": "afterok:" + ":".join(after), "kill-on-invalid-dep": "yes"}
+        return known
 
 
 def link(path: Path, target: Path) -> None:

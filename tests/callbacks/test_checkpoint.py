@@ -7,8 +7,7 @@ import torch
 
 from callbacks.checkpoint import AtomicCheckpointIO, Checkpoint
 from compendium.errors import UserError
-from compendium.run import Run
-from compendium.tracking import read_log
+from compendium.run import Run, read_log
 from tests.command import here
 from tests.compendium.quick import CLASSIFIER, only_folder
 

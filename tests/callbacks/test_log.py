@@ -9,7 +9,7 @@ import torch
 
 from callbacks.log import NotFinite, TrainLog
 from compendium.errors import UserError
-from compendium.tracking import read_log
+from compendium.run import read_log
 from tests.command import here
 from tests.compendium.quick import CLASSIFIER, only_folder
 

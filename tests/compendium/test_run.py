@@ -12,8 +12,7 @@ import torch
 
 from compendium.compose import compose
 from compendium.errors import UserError
-from compendium.run import STATES, Run, identity, make_folder, read_json, replacing, write_json
-from compendium.tracking import read_log
+from compendium.run import STATES, Run, identity, make_folder, read_json, read_log, replacing, write_json
 from modules.method import Method
 from tests.command import here
 from tests.compendium.quick import CLASSIFIER, only_folder

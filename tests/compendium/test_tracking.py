@@ -12,8 +12,8 @@ import pytest
 
 from compendium import tracking
 from compendium.config import CONF
-from compendium.run import Run
-from compendium.tracking import CSV, Mirror, RunLogger, read_log
+from compendium.run import Run, read_log
+from compendium.tracking import CSV, Mirror, RunLogger
 from tests.command import apart, here
 from tests.compendium.quick import CLASSIFIER, only_folder
 
