@@ -17,9 +17,11 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compendium.config import CONF
 from compendium.errors import UserError
 
 if TYPE_CHECKING:
@@ -160,12 +162,29 @@ class Run:
 
 
 def identity(config: Mapping[str, Any]) -> str:
-    """Eight hex digits from everything in a config that can change the outcome, but the seed."""
+    """Eight hex digits from everything in a config that can change the outcome, but the seed.
+
+    Of the default evaluations only those count whose settings were changed: a new one looks at every run, and must not
+    make a new run of each.
+    """
     kept = {key: value for key, value in config.items() if key not in (*VOLATILE, "seed", "choices")}
+    if config["choices"].get("callbacks/evaluation") == "all":
+        evaluations = config["callbacks"]["evaluation"]
+        changed = {name: node for name, node in evaluations.items() if node != default_evaluation(name)}
+        kept["callbacks"] = config["callbacks"] | {"evaluation": {"all but": changed}}
     kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in VOLATILE_TRAINER}
     kept["datamodule"] = {key: value for key, value in config["datamodule"].items() if key != "seed"}
     text = json.dumps(kept, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@cache
+def default_evaluation(name: str) -> Any:
+    """What the file of an evaluation says; None where there is no such file."""
+    from omegaconf import OmegaConf
+
+    path = CONF / "callbacks/evaluation" / f"{name}.yaml"
+    return OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else None
 
 
 def make_folder(folder: Path) -> None:

@@ -79,6 +79,19 @@ class TestTheFolder:
     def test_a_value_that_equals_the_default_changes_nothing(self):
         assert folder_of("optimizer.lr=0.001", "net=mlp") == folder_of()
 
+    def test_a_new_default_evaluation_makes_no_new_run_and_a_changed_one_does(self):
+        config = Run.plan(compose([])).config
+        callbacks = config["callbacks"]
+        fewer = {name: node for name, node in callbacks["evaluation"].items() if name != "samples"}
+        assert identity(config | {"callbacks": callbacks | {"evaluation": fewer}}) == identity(config)
+        changes = (
+            ["callbacks.evaluation.samples.n=5"],
+            ["callbacks.evaluation.samples=null"],
+            ["callbacks/evaluation=samples"],
+            ["callbacks=bare"],
+        )
+        assert len({identity(Run.plan(compose(change)).config) for change in ([], *changes)}) == 5
+
     def test_identity_ignores_the_order_of_keys(self):
         config = Run.plan(compose(list(CLASSIFIER))).config
         turned = dict(reversed(config.items()))
