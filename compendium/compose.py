@@ -6,6 +6,7 @@ known key, missing values, values of the wrong type, a `_target_` outside the al
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,16 @@ def composed(lines: list[str]) -> DictConfig:
     try:
         return hydra_compose("train", overrides=lines, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
+        if match := re.match(r"Could not override '(\w+)'", str(error).strip()):
+            raise axis_of_others(match[1]) from None
         raise UserError(first_line(error)) from None
+
+
+def axis_of_others(group: str) -> UserError:
+    """A choice on an axis that the model does not have, such as a sampler for a classifier."""
+    others = [name for name, path in choices("model").items() if f"- /{group}:" in path.read_text(encoding="utf-8")]
+    mend = f"models with one: {', '.join(others)}" if others else ""
+    return UserError(f"{group}=: the model has no {group} to choose.", mend)
 
 
 def check_choice(override: Override) -> UserError | None:

@@ -55,6 +55,11 @@ def test_all_unknown_keys_and_choices_are_named_at_once(mistake):
     )  # fmt: skip
 
 
+def test_an_axis_that_the_model_does_not_have(mistake):
+    says = ("the model has no sampler", "generative/diffusion")
+    mistake("model=supervised/classifier", "sampler=ddim", says=says)
+
+
 def test_a_new_key_close_to_a_known_one(mistake):
     mistake("+trainer.max_epoch=3", says=("+trainer.max_epoch", "did you mean trainer.max_epochs"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -25,9 +26,13 @@ class GaussianMixture:
         means: (K, D).
         std: one for all, or one per component (K,).
         weights: (K,), normalized here; None: equal.
+        labels: int64 (K,), the class that each component belongs to; None: no classes.
     """
 
-    def __init__(self, means: Tensor, std: float | Tensor, weights: Tensor | None = None) -> None:
+    def __init__(
+        self, means: Tensor, std: float | Tensor, weights: Tensor | None = None, labels: Tensor | None = None
+    ) -> None:
+        self.labels = labels
         self.means = means.double()
         count = len(means)
         self.std = torch.as_tensor(std, dtype=torch.float64).expand(count).clone()
@@ -53,9 +58,13 @@ class GaussianMixture:
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """n exact samples (n, D), float32."""
+        return self.draw(n, generator)[0]
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """n exact samples (n, D), float32, and the components that they come from, int64 (n,)."""
         chosen = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)
-        return (self.means[chosen] + self.std[chosen, None] * noise).float()
+        return (self.means[chosen] + self.std[chosen, None] * noise).float(), chosen
 
 
 class CheckerboardLaw:
@@ -107,11 +116,20 @@ class Drawn(Source):
 
     def load(self) -> Records:
         name, law = type(self).__name__.lower(), self.law()
-        x = torch.cat([law.sample(size, generator(self.seed, name, split)) for split, size in self.sizes.items()])
-        rows = torch.arange(len(x)).split(list(self.sizes.values()))
+        draws = {split: generator(self.seed, name, split) for split in self.sizes}
+        rows = torch.arange(sum(self.sizes.values())).split(list(self.sizes.values()))
+        splits = dict(zip(self.sizes, rows, strict=True))
+        labels = getattr(law, "labels", None)
+        if isinstance(law, GaussianMixture) and labels is not None:
+            parts = [law.draw(self.sizes[split], draw) for split, draw in draws.items()]
+            x, component = (torch.cat(part) for part in zip(*parts, strict=True))
+            classes = tuple(str(label) for label in range(int(labels.max()) + 1))
+            spec = DataSpec(name=name, kind="vector", shape=(x.shape[1],), target="class", classes=classes)
+            return Records(spec, {"x": x, "y": labels[component]}, splits=splits, truth=law)
+        x = torch.cat([law.sample(self.sizes[split], draw) for split, draw in draws.items()])
         bounds = (-4.0, 4.0) if isinstance(law, CheckerboardLaw) else None
         spec = DataSpec(name=name, kind="vector", shape=(x.shape[1],), bounds=bounds)
-        return Records(spec, {"x": x}, splits=dict(zip(self.sizes, rows, strict=True)), truth=law)
+        return Records(spec, {"x": x}, splits=splits, truth=law)
 
 
 class Ring(Drawn):
@@ -121,16 +139,20 @@ class Ring(Drawn):
         modes: number of Gaussians.
         radius: of the circle.
         std: of each Gaussian.
+        classes: Gaussian k belongs to class k modulo `classes`; 0: records without a class.
         parts: the arguments of `Drawn`.
     """
 
-    def __init__(self, modes: int = 8, radius: float = 4 / SQRT2, std: float = 0.5 / SQRT2, **parts: int) -> None:
+    def __init__(
+        self, modes: int = 8, radius: float = 4 / SQRT2, std: float = 0.5 / SQRT2, classes: int = 0, **parts: int
+    ) -> None:
         super().__init__(**parts)
-        self.modes, self.radius, self.std = modes, radius, std
+        self.modes, self.radius, self.std, self.classes = modes, radius, std, classes
 
     def law(self) -> GaussianMixture:
         angle = 2 * math.pi * torch.arange(self.modes, dtype=torch.float64) / self.modes
-        return GaussianMixture(self.radius * torch.stack([angle.cos(), angle.sin()], 1), self.std)
+        labels = torch.arange(self.modes) % self.classes if self.classes else None
+        return GaussianMixture(self.radius * torch.stack([angle.cos(), angle.sin()], 1), self.std, labels=labels)
 
 
 class Grid(Drawn):
@@ -236,3 +258,40 @@ class Mixture(Drawn):
         means = self.spread * torch.randn(self.components, self.dimensions, generator=draw, dtype=torch.float64)
         weights = -torch.rand(self.components, generator=draw, dtype=torch.float64).log()
         return GaussianMixture(means, self.std, weights)
+
+
+class Gaussians(Drawn):
+    """Gaussians by hand, on request in classes.
+
+    Args:
+        means: a list of points.
+        std: of each Gaussian: one number, or a list with one per Gaussian.
+        weights: a list, normalized here; None: equal.
+        labels: a list with the class of each Gaussian, whole numbers from 0; None: records without a class.
+        parts: the arguments of `Drawn`.
+
+    Raises:
+        UserError: lists of different lengths.
+    """
+
+    def __init__(
+        self,
+        means: Sequence[Sequence[float]],
+        std: float | Sequence[float] = 1.0,
+        weights: Sequence[float] | None = None,
+        labels: Sequence[int] | None = None,
+        **parts: int,
+    ) -> None:
+        super().__init__(**parts)
+        for name, given in (("std", std), ("weights", weights), ("labels", labels)):
+            if given is not None and not isinstance(given, float | int) and len(given) != len(means):
+                raise UserError(f"data.{name} has {len(given)} numbers for {len(means)} means.")
+        self.means, self.std, self.weights, self.labels = means, std, weights, labels
+
+    def law(self) -> GaussianMixture:
+        def tensor(values: Sequence[float] | None, kind: torch.dtype = torch.float64) -> Tensor | None:
+            return None if values is None else torch.tensor(list(values), dtype=kind)
+
+        means = torch.tensor([list(point) for point in self.means], dtype=torch.float64)
+        std = torch.as_tensor(self.std if isinstance(self.std, float | int) else list(self.std), dtype=torch.float64)
+        return GaussianMixture(means, std, tensor(self.weights), tensor(self.labels, torch.long))

@@ -15,6 +15,8 @@ from compendium.errors import UserError
 from datamodules.batches import Unlabelled
 from datamodules.source import Truth
 from datamodules.spec import DataSpec
+from modules.generative.gaussian.likelihood import divergence, signs_of
+from modules.generative.gaussian.paths import along
 from modules.method import Method
 
 HALF_PI = math.pi / 2
@@ -276,57 +278,6 @@ class StochasticInterpolant(Method):
 
         x0, integral = self._solve(field, (x, x.new_zeros(len(x))), 1.0, 0.0, self.likelihood_steps)
         return self.base.log_prob(x0) + integral
-
-
-def divergence(field: Callable[[Tensor], Tensor], x: Tensor, probe: Tensor | None) -> tuple[Tensor, Tensor]:
-    """A field and its divergence at x.
-
-    Args:
-        field: (B, ...) -> (B, ...), row by row.
-        x: (B, ...).
-        probe: e (B, ...) with E[e e'] = I for the estimate e' J e; None: the exact trace, by one forward derivative per
-            dimension, all in one call.
-
-    Returns:
-        Values (B, ...) and divergences (B,).
-    """
-    if probe is not None:
-        value, pull = torch.func.vjp(field, x)
-        return value, (pull(probe)[0] * probe).flatten(1).sum(1)
-    units = torch.eye(x[0].numel(), device=x.device, dtype=x.dtype).view(-1, 1, *x.shape[1:])
-
-    def along_unit(unit: Tensor) -> Tensor:
-        tangent = unit.expand_as(x)
-        return (torch.func.jvp(field, (x,), (tangent,))[1] * tangent).flatten(1).sum(1)
-
-    return field(x), torch.func.vmap(along_unit)(units).sum(0)
-
-
-def signs_of(x: Tensor) -> Tensor:
-    """Signs (B, ...) of mean zero, independent between components: a hash of each record (splitmix64 of its bits).
-
-    They stand in for Rademacher draws, and make a record's likelihood the same in any batch and on any process.
-    """
-    bits = x.flatten(1).float().view(torch.int32).long()
-    place = torch.arange(1, bits.shape[1] + 1, device=x.device)
-    record = mixed(bits * GOLDEN + place).sum(1, keepdim=True)
-    return (1 - 2 * (mixed(record + place * GOLDEN) & 1)).to(x.dtype).view_as(x)
-
-
-GOLDEN = -7046029254386353131
-"""2^64 divided by the golden ratio, as a signed integer: the increment of splitmix64 (Steele et al. 2014)."""
-
-
-def mixed(z: Tensor) -> Tensor:
-    """The finaliser of splitmix64 on int64, whose products wrap around."""
-    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
-        z = (z ^ (z >> shift & (1 << 64 - shift) - 1)) * factor
-    return z ^ (z >> 31 & (1 << 33) - 1)
-
-
-def along(values: Tensor, x: Tensor) -> Tensor:
-    """(B,) -> (B, 1, ...), to multiply the records of x."""
-    return values.view(-1, *(1,) * (x.dim() - 1))
 
 
 def law_of(base: Mapping[str, Any]) -> Truth:

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from modules.networks.time import TimeEmbedding
+from modules.networks.time import Conditioning
 
 
 class MLP(nn.Module):
@@ -18,6 +18,7 @@ class MLP(nn.Module):
         width: units of a hidden layer.
         depth: number of hidden layers, at least 1.
         time: whether `forward` also takes t (B,), which is added to every hidden layer.
+        classes: how many classes y (B,) `forward` also takes, added likewise; 0 for none.
     """
 
     kinds = ("image", "vector")
@@ -29,6 +30,7 @@ class MLP(nn.Module):
         width: int = 256,
         depth: int = 3,
         time: bool = False,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         self.out_shape = tuple(out_shape)
@@ -36,18 +38,18 @@ class MLP(nn.Module):
         self.first = nn.Linear(math.prod(in_shape), width)
         self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
         self.last = nn.Linear(width, math.prod(out_shape))
-        self.time = TimeEmbedding(width) if time else None
+        self.condition = Conditioning(width, time, classes)
         self.activation = nn.SiLU()
 
-    def embed(self, x: Tensor, t: Tensor | None = None) -> Tensor:
+    def embed(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """x (B, *in_shape) -> features before the last layer (B, width)."""
         h = self.first(x.flatten(1))
-        shift = self.time(t) if self.time is not None else 0.0
+        shift = self.condition(t, y)
         h = self.activation(h + shift)
         for layer in self.hidden:
             h = h + self.activation(layer(h + shift))
         return h
 
-    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
-        """x (B, *in_shape), t (B,) if `time` -> (B, *out_shape)."""
-        return self.last(self.embed(x, t)).unflatten(1, self.out_shape)
+    def forward(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+        """x (B, *in_shape), t (B,) if `time`, y int64 (B,) if `classes`, -1 for any -> (B, *out_shape)."""
+        return self.last(self.embed(x, t, y)).unflatten(1, self.out_shape)

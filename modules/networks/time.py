@@ -1,4 +1,4 @@
-"""Time as features."""
+"""Time and class as features."""
 
 from __future__ import annotations
 
@@ -26,3 +26,31 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         angles = t[:, None] * self.scales
         return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
+
+
+class Conditioning(nn.Module):
+    """What a field is conditioned on, as one vector: a time, a class, or both added up.
+
+    Args:
+        width: number of features.
+        time: whether there is a time.
+        classes: number of classes; 0 for none. One more embedding stands for "any class".
+    """
+
+    def __init__(self, width: int, time: bool, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.time = TimeEmbedding(width) if time else None
+        self.label = nn.Embedding(classes + 1, width) if classes else None
+
+    def forward(self, t: Tensor | None, y: Tensor | None) -> Tensor | float:
+        """t (B,), y int64 (B,) with -1 for any class, None for all of them -> (B, width); 0 without either."""
+        features: Tensor | float = 0.0
+        if self.time is not None:
+            assert t is not None, "this network was built with a time"
+            features = self.time(t)
+        if self.label is not None:
+            assert t is not None or y is not None
+            y = torch.full_like(t, -1, dtype=torch.long) if y is None else y
+            features = features + self.label(torch.where(y < 0, self.classes, y))
+        return features

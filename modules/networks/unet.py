@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from compendium.errors import UserError
 from modules.networks.residual import ResidualBlock, norm
-from modules.networks.time import TimeEmbedding
+from modules.networks.time import Conditioning
 
 
 class UNet(nn.Module):
@@ -24,7 +24,8 @@ class UNet(nn.Module):
         channels: channels per resolution; each further one halves height and width.
         blocks: residual blocks per resolution.
         time: whether `forward` also takes t (B,).
-        conditioning: width of the time embedding.
+        classes: how many classes y (B,) `forward` also takes; 0 for none.
+        conditioning: width of the embedding of time and class.
 
     Raises:
         UserError: a size that cannot be halved often enough.
@@ -39,6 +40,7 @@ class UNet(nn.Module):
         channels: Sequence[int] = (32, 64),
         blocks: int = 1,
         time: bool = False,
+        classes: int = 0,
         conditioning: int = 128,
     ) -> None:
         super().__init__()
@@ -49,8 +51,8 @@ class UNet(nn.Module):
                 f"not {in_shape[1]} x {in_shape[2]}.",
                 "choose fewer net.channels, or another size for the images",
             )
-        self.time = TimeEmbedding(conditioning) if time else None
-        width = conditioning if time else 0
+        width = conditioning if time or classes else 0
+        self.condition = Conditioning(width, time, classes) if width else None
         self.first = nn.Conv2d(in_shape[0], channels[0], 3, padding=1)
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         current, skips = channels[0], []
@@ -75,9 +77,9 @@ class UNet(nn.Module):
         nn.init.zeros_(self.last[-1].weight)
         nn.init.zeros_(self.last[-1].bias)
 
-    def forward(self, x: Tensor, t: Tensor | None = None) -> Tensor:
-        """x (B, C, H, W), t (B,) if `time` -> (B, *out_shape)."""
-        c = self.time(t) if self.time is not None else None
+    def forward(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+        """x (B, C, H, W), t (B,) if `time`, y int64 (B,) if `classes`, -1 for any -> (B, *out_shape)."""
+        c = self.condition(t, y) if self.condition is not None else None
         h, skips = self.first(x), []
         for shrink, stage in zip(self.shrink, self.down, strict=True):
             h = shrink(h)

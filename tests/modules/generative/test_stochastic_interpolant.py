@@ -11,7 +11,8 @@ from torch import nn
 from compendium.errors import UserError
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
-from modules.generative.stochastic_interpolant import GAMMAS, PATHS, StochasticInterpolant, divergence, mixed, signs_of
+from modules.generative.gaussian.likelihood import divergence, mixed, signs_of
+from modules.generative.stochastic_interpolant import GAMMAS, PATHS, StochasticInterpolant
 
 MEAN, STD = 1.5, 0.4
 SPEC = DataSpec(name="gaussian", kind="vector", shape=(2,))

@@ -1,0 +1,56 @@
+"""What a sampler sees of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from modules.generative.gaussian.paths import Path, along
+from modules.generative.gaussian.targets import noise_of
+
+
+class Field:
+    """E[x_0 | x_t] along a path, and everything that follows from it.
+
+    One is made for each call of a sampler; guidance that remembers earlier steps keeps its memory in a subclass.
+
+    Args:
+        path: of the noise.
+        denoiser: x (B, ...), t (B,) -> E[x_0 | x_t = x] (B, ...).
+
+    Attributes:
+        calls: how many network evaluations of a whole batch were made so far.
+    """
+
+    cost = 1
+    """Network evaluations per call of `data`."""
+
+    def __init__(self, path: Path, denoiser: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.path = path
+        self.denoiser = denoiser
+        self.calls = 0
+
+    def data(self, x: Tensor, t: Tensor) -> Tensor:
+        """x (B, ...) at the time t, a single number -> E[x_0 | x_t] (B, ...)."""
+        self.calls += self.cost
+        return self.denoiser(x, t.to(x).expand(len(x)))
+
+    def noise(self, x: Tensor, t: Tensor) -> Tensor:
+        """E[eps | x_t] (B, ...)."""
+        return noise_of(self.data(x, t), x, t, self.path)
+
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        """Gradient of the log density of x_t, (B, ...)."""
+        return -self.noise(x, t) / along(self.path.sigma(t), x)
+
+    def velocity(self, x: Tensor, t: Tensor) -> Tensor:
+        """Drift of the probability flow, alpha' E[x_0] + sigma' E[eps], (B, ...)."""
+        data = self.data(x, t)
+        d_alpha, d_sigma = self.path.rates(t)
+        return d_alpha * data + d_sigma * noise_of(data, x, t, self.path)
+
+    def prior(self, n: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """n draws (n, *shape) of the noise that sampling starts from."""
+        return self.path.prior_std * torch.randn(n, *shape, device=like.device, dtype=like.dtype)

@@ -1,0 +1,94 @@
+"""What every model of a Gaussian path can do once it can denoise: be guided, be sampled, give a likelihood."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compendium.config import instantiate
+from datamodules.spec import DataSpec
+from modules.generative.gaussian import likelihood
+from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.paths import Path
+from modules.generative.guidance.base import Guidance
+from modules.generative.samplers.base import Sampler
+from modules.generative.timesteps.grids import Timesteps
+from modules.method import Method
+
+Node = Mapping[str, Any]
+
+
+class GaussianModel(Method, ABC):
+    """A model of E[x_0 | x_t] on a path x_t = alpha(t) x_0 + sigma(t) eps.
+
+    A subclass gives `denoise`. With it come draws, by any sampler with any schedule and guidance, and the likelihood.
+
+    Args:
+        spec: images or vectors.
+        path: config of a `modules.generative.gaussian.paths.Path`.
+        sampler: config of a `modules.generative.samplers.base.Sampler`.
+        timesteps: config of a `modules.generative.timesteps.grids.Timesteps`.
+        guidance: config of a `modules.generative.guidance.base.Guidance`.
+        likelihood_steps: steps of the flow of the likelihood.
+        exact_trace: dimensions up to which its divergence is exact.
+        parts: the arguments of `Method`.
+    """
+
+    kinds = ("image", "vector")
+
+    def __init__(
+        self,
+        spec: DataSpec | Mapping[str, Any],
+        path: Node,
+        sampler: Node,
+        timesteps: Node,
+        guidance: Node,
+        likelihood_steps: int = 16,
+        exact_trace: int = likelihood.EXACT_TRACE,
+        **parts: Any,
+    ) -> None:
+        super().__init__(spec, **parts)
+        self.path: Path = instantiate(path, where="path")
+        self.sampler: Sampler = instantiate(sampler, where="sampler")
+        self.timesteps: Timesteps = instantiate(timesteps, where="timesteps")
+        self.guidance: Guidance = instantiate(guidance, where="guidance")
+        self.likelihood_steps, self.exact_trace = likelihood_steps, exact_trace
+
+    @abstractmethod
+    def denoise(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """E[x_0 | x_t = x] (B, ...) at times t (B,); y int64 (B,) where there are classes, -1 for any."""
+
+    def field(self, y: Tensor | None = None) -> Field:
+        """What samplers follow, towards classes y (B,) where there are any."""
+        return self.guidance.field(self, y)
+
+    @cached_property
+    def grid(self) -> Tensor:
+        """The times at which the sampler stops, falling, float64."""
+        return self.timesteps.times(self.path)
+
+    @torch.no_grad()
+    def sample(self, n: int) -> Tensor:
+        """n draws (n, ...)."""
+        return self.draw(self.field(), n)
+
+    def draw(self, field: Field, n: int) -> Tensor:
+        """n draws (n, ...) along a field."""
+        draws = self.sampler.sample(field, field.prior(n, self.spec.shape, self.like), self.grid)
+        self.evaluations = field.calls
+        return draws
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the model's device and precision."""
+        return next(self.parameters())
+
+    @torch.no_grad()
+    def log_prob(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> natural log of the density under the probability flow of the unguided model (B,)."""
+        return likelihood.log_prob(Field(self.path, self.denoise), x, self.likelihood_steps, self.exact_trace)

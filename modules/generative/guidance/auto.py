@@ -1,0 +1,54 @@
+"""Guidance by a weaker model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from modules.generative.gaussian.field import Field
+from modules.generative.guidance.base import Conditional, Guidance
+
+
+class AutoGuidance(Guidance):
+    """D = D_weak + scale (D - D_weak): away from what a worse version of the same model would do.
+
+    Karras et al. 2024, "Guiding a Diffusion Model with a Bad Version of Itself", equation 5.
+
+    Args:
+        weak: checkpoint of the weaker model, on the same path: trained for less long, or smaller.
+        scale: of the guidance; 1 leaves the model alone.
+    """
+
+    def __init__(self, weak: str, scale: float = 2.0) -> None:
+        self.path, self.scale = weak, scale
+        self.weak: Any = None
+
+    def field(self, model: Conditional, y: Tensor | None) -> Field:
+        if self.weak is None:
+            self.weak = weaker(self.path, model)
+        return Apart(model, self.weak, y, self.scale)
+
+
+class Apart(Field):
+    """The field of `AutoGuidance`."""
+
+    cost = 2
+
+    def __init__(self, model: Conditional, weak: Conditional, y: Tensor | None, scale: float) -> None:
+        super().__init__(model.path, self.apart)
+        self.model, self.weak, self.y, self.scale = model, weak, y, scale
+
+    def apart(self, x: Tensor, t: Tensor) -> Tensor:
+        weak = self.weak.denoise(x, t, self.y)
+        return weak + self.scale * (self.model.denoise(x, t, self.y) - weak)
+
+
+def weaker(path: str, model: Any) -> Any:
+    """The model of a checkpoint, where and as precise as another one; its weights stay as they are."""
+    from modules.generative.diffusion import Diffusion
+
+    weak = Diffusion.load_from_checkpoint(path)
+    like = next(model.parameters(), torch.empty(0))
+    return weak.to(device=like.device, dtype=like.dtype).requires_grad_(False)

@@ -1,0 +1,71 @@
+"""What every guidance has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.paths import Path
+
+
+class Conditional(Protocol):
+    """A model whose field may depend on a class."""
+
+    path: Path
+
+    def denoise(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """x (B, ...), t (B,), y int64 (B,) -> E[x_0 | x_t, y] (B, ...); y None, or -1 in a row, asks for any class."""
+        ...
+
+
+class Guidance(ABC):
+    """Makes the field that a sampler follows."""
+
+    @abstractmethod
+    def field(self, model: Conditional, y: Tensor | None) -> Field:
+        """The field of a model towards classes y int64 (B,); None where no class is asked for.
+
+        Raises:
+            UserError: a guidance that needs something that the model has not.
+        """
+
+
+class Unguided(Guidance):
+    """The model's own field, conditional where a class is asked for."""
+
+    def field(self, model: Conditional, y: Tensor | None) -> Field:
+        return Field(model.path, lambda x, t: model.denoise(x, t, y))
+
+
+class Pair(Field):
+    """A field that combines the predictions with and without the class, from one call of the network on both.
+
+    Args:
+        model: the conditional model.
+        y: classes int64 (B,).
+    """
+
+    cost = 2
+
+    def __init__(self, model: Conditional, y: Tensor) -> None:
+        super().__init__(model.path, self.combined)
+        self.model = model
+        self.y = y
+
+    def pair(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """E[x_0 | x_t, y] and E[x_0 | x_t], (B, ...) each, for t (B,)."""
+        both = self.model.denoise(
+            torch.cat([x, x]), torch.cat([t, t]), torch.cat([self.y, torch.full_like(self.y, -1)])
+        )
+        return both.chunk(2)
+
+    def combine(self, conditional: Tensor, unconditional: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """The two predictions (B, ...), at x (B, ...) and t (B,) -> the guided one (B, ...)."""
+        raise NotImplementedError
+
+    def combined(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.combine(*self.pair(x, t), x, t)

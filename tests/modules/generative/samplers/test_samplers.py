@@ -1,0 +1,94 @@
+"""What samplers have to do with each other, and with the law that they sample."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from compendium.config import choices
+from compendium.errors import UserError
+from modules.generative.gaussian.paths import VariancePreserving
+from tests.modules.generative.exact import LAW, Known, configured
+
+
+def drawn(name: str, path: str = "vp", n: int = 4000, steps: int = 200, seed: int = 0, **changes):
+    torch.manual_seed(seed)
+    model = Known(configured("path", path))
+    times = configured("timesteps", "log_snr", steps=steps).times(model.path)
+    field = model.field()
+    start = field.prior(n, (2,), torch.empty(0, dtype=torch.float64))
+    return configured("sampler", name, **changes).sample(field, start, times)
+
+
+SETTINGS = [(name, {}) for name in sorted(choices("sampler"))]
+SETTINGS += [
+    ("ddim", {"eta": 1.0}),
+    ("ddpm", {"variance": "forward"}),
+    ("heun", {"churn": 40.0}),
+    ("sde", {"level": 0.5}),
+]
+
+
+@pytest.mark.parametrize(("name", "changes"), SETTINGS)
+def test_draws_have_the_moments_of_the_law(name, changes):
+    """Mean and covariance of 4000 draws, to 5 standard errors of exact ones."""
+    x = drawn(name, **changes)
+    exact = LAW.sample(200_000, torch.Generator().manual_seed(1)).double()
+    error = exact.std(0) / len(x) ** 0.5
+    assert ((x.mean(0) - exact.mean(0)).abs() < 5 * error).all()
+    torch.testing.assert_close(x.T.cov(), exact.T.cov(), atol=0.12, rtol=0)
+
+
+def test_ddim_at_eta_1_is_ddpm():
+    """The same Gaussian: equal seeds give equal draws (Song et al. 2021, section 4.1)."""
+    torch.testing.assert_close(drawn("ddim", n=50, steps=20, eta=1.0), drawn("ddpm", n=50, steps=20))
+
+
+def test_ddim_is_exact_for_a_point():
+    """One step suffices where E[x_0 | x_t] does not depend on x_t."""
+    path = VariancePreserving()
+    point = torch.tensor([0.3, -2.0], dtype=torch.float64)
+    from modules.generative.gaussian.field import Field
+
+    field = Field(path, lambda x, t: point.expand_as(x))
+    times = torch.tensor([1.0, 0.4], dtype=torch.float64)
+    x = torch.randn(5, 2, dtype=torch.float64)
+    noise = (x - path.alpha(times[0]) * point) / path.sigma(times[0])
+    expected = path.alpha(times[1]) * point + path.sigma(times[1]) * noise
+    for name in ("ddim", "dpm_solver", "exponential"):
+        torch.testing.assert_close(configured("sampler", name, denoise=False).sample(field, x, times), expected)
+
+
+def test_dpm_solver_equals_diffusers_formula_worked_by_hand():
+    """Two steps of equation 2M of DPM-Solver++ for E[x_0 | x] = c x, in numbers."""
+    from modules.generative.gaussian.field import Field
+
+    path, c = VariancePreserving(), 0.8
+    times = torch.tensor([0.9, 0.5, 0.2], dtype=torch.float64)
+    a, s = path.alpha(times), path.sigma(times)
+    lam = (a / s).log()
+    h1, h2 = lam[1] - lam[0], lam[2] - lam[1]
+    first = s[1] / s[0] - a[1] * ((-h1).exp() - 1) * c
+    slope = (1 + h2 / h1 / 2) * c * first - h2 / h1 / 2 * c
+    expected = s[2] / s[1] * first - a[2] * ((-h2).exp() - 1) * slope
+    found = configured("sampler", "dpm_solver", denoise=False).sample(
+        Field(path, lambda x, t: c * x), torch.ones(1, 1, dtype=torch.float64), times
+    )
+    torch.testing.assert_close(found[0, 0], expected)
+
+
+def test_heuns_evaluations_are_counted_as_edm_counts_them():
+    """2 n - 1 for n steps, the last of which is Euler's."""
+    field = Known(configured("path", "edm")).field()
+    times = configured("timesteps", "edm", steps=18).times(field.path)
+    configured("sampler", "heun").sample(field, torch.randn(3, 2), times)
+    assert field.calls == 35
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [("ddim", {"eta": 1.5}), ("ddpm", {"variance": "none"}), ("heun", {"churn": -1.0}), ("sde", {"level": -1.0})],
+)
+def test_values_out_of_range_are_refused(name, changes):
+    with pytest.raises(UserError, match=f"sampler.{next(iter(changes))}"):
+        configured("sampler", name, **changes)
