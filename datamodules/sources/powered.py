@@ -1,0 +1,117 @@
+"""Records of an annealed or guided law: what guidance and tempering mean to sample from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compendium.config import instantiate
+from compendium.errors import UserError
+from datamodules.sources.densities import Drawn, GaussianMixture
+
+MOST_CELLS = 1 << 24
+"""torch.multinomial chooses from at most so many."""
+
+
+class GridLaw:
+    """A density in one or two dimensions that is known up to a factor, normalised on a grid. A `Truth`.
+
+    Draws take a cell by its probability and a uniform place in it; the error is that of the midpoint rule.
+
+    Args:
+        log_density: x (B, D) float64 -> natural log of the density, up to a constant (B,).
+        score: x (B, D) -> its gradient (B, D).
+        dimensions: 1 or 2.
+        reach: the grid covers [-reach, reach]^D, outside of which there should be nothing to speak of.
+        cells: per dimension.
+
+    Raises:
+        UserError: other dimensions.
+    """
+
+    def __init__(self, log_density: Any, score: Any, dimensions: int, reach: float, cells: int) -> None:
+        if dimensions not in (1, 2) or cells**dimensions > MOST_CELLS:
+            raise UserError(f"a grid of {cells}^{dimensions} cells is too large.", "take a law of one or two dimensions")
+        self.log_density, self.slope = log_density, score
+        self.width = 2 * reach / cells
+        ticks = self.width * (torch.arange(cells, dtype=torch.float64) + 0.5) - reach
+        self.places = torch.cartesian_prod(*[ticks] * dimensions).view(-1, dimensions)
+        log_mass = torch.cat([log_density(part) for part in self.places.split(1 << 16)])
+        self.log_normalizer = log_mass.logsumexp(0) + dimensions * torch.tensor(self.width).log()
+        self.mass = log_mass.softmax(0)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """x (B, D) -> natural log of the density (B,)."""
+        return (self.log_density(x.double()) - self.log_normalizer).to(x.dtype)
+
+    def score(self, x: Tensor) -> Tensor:
+        """x (B, D) -> gradient of the log density (B, D)."""
+        return self.slope(x)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """n draws (n, D), float32."""
+        chosen = torch.multinomial(self.mass, n, replacement=True, generator=generator)
+        jitter = torch.rand(n, self.places.shape[1], generator=generator, dtype=torch.float64) - 0.5
+        return (self.places[chosen] + self.width * jitter).float()
+
+
+class Powered(Drawn):
+    """Draws from a power of a mixture, p(x)^power, or of a class against all, p(x | label)^power p(x)^(1 - power).
+
+    The first is the annealed law, colder where power > 1; the second is what classifier-free guidance of that scale is
+    often said to sample.
+
+    Args:
+        source: config of a source of one- or two-dimensional Gaussians.
+        power: of the density.
+        label: class of the guided law; None for the annealed one.
+        reach: see `GridLaw`.
+        cells: see `GridLaw`.
+        parts: the arguments of `Drawn`.
+
+    Raises:
+        UserError: a source whose law is no mixture, or that has no such class.
+    """
+
+    def __init__(
+        self,
+        source: Mapping[str, Any],
+        power: float = 2.0,
+        label: int | None = None,
+        reach: float = 8.0,
+        cells: int = 1024,
+        **parts: int,
+    ) -> None:
+        super().__init__(**parts)
+        self.source, self.power, self.label, self.reach, self.cells = source, power, label, reach, cells
+
+    def law(self) -> GridLaw:
+        whole = instantiate(self.source, where="data.source").law()
+        if not isinstance(whole, GaussianMixture):
+            raise UserError("data.source has no law that is a mixture of Gaussians.", "choose gaussians, ring, ...")
+        share = 0.0
+        part = whole
+        if self.label is not None:
+            part, share = class_of(whole, self.label), 1 - self.power
+        return GridLaw(
+            lambda x: self.power * part.log_prob(x) + share * whole.log_prob(x),
+            lambda x: self.power * part.score(x) + share * whole.score(x),
+            whole.means.shape[1],
+            self.reach,
+            self.cells,
+        )
+
+
+def class_of(law: GaussianMixture, label: int) -> GaussianMixture:
+    """The law of one class of a mixture.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    chosen = torch.zeros(0) if law.labels is None else law.labels == label
+    if not chosen.any():
+        raise UserError(f"data.label={label}: the source's law has no such class.", "give data.source.labels")
+    return GaussianMixture(law.means[chosen], law.std[chosen], law.weights[chosen])
