@@ -59,15 +59,17 @@ class GridLaw:
 
 
 class Powered(Drawn):
-    """Draws from a power of a mixture, p(x)^power, or of a class against all, p(x | label)^power p(x)^(1 - power).
+    """Draws from a law that is put together from a mixture's density or those of its classes, up to a constant factor:
 
-    The first is the annealed law, colder where power > 1; the second is what classifier-free guidance of that scale is
-    often said to sample.
+    - p(x)^power, the annealed law, colder where power > 1;
+    - p(x | label)^power p(x)^(1 - power), what classifier-free guidance of that scale is often said to sample;
+    - p(x | label) p(x | other), the product of two experts.
 
     Args:
         source: config of a source of one- or two-dimensional Gaussians.
         power: of the density.
         label: class of the guided law; None for the annealed one.
+        other: the second class of a product, which has no power.
         reach: see `GridLaw`.
         cells: see `GridLaw`.
         parts: the arguments of `Drawn`.
@@ -81,24 +83,27 @@ class Powered(Drawn):
         source: Mapping[str, Any],
         power: float = 2.0,
         label: int | None = None,
+        other: int | None = None,
         reach: float = 8.0,
         cells: int = 1024,
         **parts: int,
     ) -> None:
         super().__init__(**parts)
-        self.source, self.power, self.label, self.reach, self.cells = source, power, label, reach, cells
+        self.source, self.power, self.label, self.other = source, power, label, other
+        self.reach, self.cells = reach, cells
 
     def law(self) -> GridLaw:
         whole = instantiate(self.source, where="data.source").law()
         if not isinstance(whole, GaussianMixture):
             raise UserError("data.source has no law that is a mixture of Gaussians.", "choose gaussians, ring, ...")
-        share = 0.0
-        part = whole
+        factors = [(whole, self.power)]
         if self.label is not None:
-            part, share = class_of(whole, self.label), 1 - self.power
+            factors = [(class_of(whole, self.label), self.power), (whole, 1 - self.power)]
+        if self.label is not None and self.other is not None:
+            factors = [(class_of(whole, self.label), 1.0), (class_of(whole, self.other), 1.0)]
         return GridLaw(
-            lambda x: self.power * part.log_prob(x) + share * whole.log_prob(x),
-            lambda x: self.power * part.score(x) + share * whole.score(x),
+            lambda x: sum(power * law.log_prob(x) for law, power in factors),
+            lambda x: sum(power * law.score(x) for law, power in factors),
             whole.means.shape[1],
             self.reach,
             self.cells,

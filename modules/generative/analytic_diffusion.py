@@ -38,6 +38,7 @@ class AnalyticDiffusion(GaussianModel, SolvedMethod):
         spec: images or vectors.
         law: `gaussian`, `records` or `exact`.
         source: config of the source whose law is `exact`; for that law alone.
+        label: the one class that `sample` draws; None: classes as frequent as in the law, where it has any.
         parts: the arguments of `GaussianModel`.
 
     Raises:
@@ -58,6 +59,7 @@ class AnalyticDiffusion(GaussianModel, SolvedMethod):
         spec: DataSpec | Mapping[str, Any],
         law: Literal["gaussian", "records", "exact"] = "gaussian",
         source: Mapping[str, Any] | None = None,
+        label: int | None = None,
         **parts: Any,
     ) -> None:
         super().__init__(spec, **parts)
@@ -65,7 +67,7 @@ class AnalyticDiffusion(GaussianModel, SolvedMethod):
             raise UserError(f"model.law={law} is unknown.", f"there are: {', '.join(LAWS)}")
         if (law == "exact") != (source is not None):
             raise UserError(f"model.law={law} model.source={source}: the exact law, and no other, is that of a source.")
-        self.law = law
+        self.law, self.label = law, label
         size = self.spec.dimensions
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self.labels: Tensor | None = None
@@ -125,12 +127,14 @@ class AnalyticDiffusion(GaussianModel, SolvedMethod):
         return (self.labels.to(y.device) == y[:, None]) | (y < 0)[:, None]
 
     def sample(self, n: int) -> Tensor:
-        """n draws (n, ...), of classes as frequent as in the law, where it has classes."""
+        """n draws (n, ...), of the classes that `label` says."""
         return self.draw(self.field(), n) if self.labels is None else self.sample_of(self.classes(n))
 
     def classes(self, n: int) -> Tensor:
-        """n random classes int64 (n,)."""
+        """n classes int64 (n,)."""
         assert self.labels is not None
+        if self.label is not None:
+            return torch.full((n,), self.label, device=self.seen.device)
         chosen = torch.multinomial(self.denoiser.log_weights.exp(), n, replacement=True)
         return self.labels.to(chosen.device)[chosen]
 

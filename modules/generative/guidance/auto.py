@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from modules.generative.gaussian.field import Field
@@ -22,12 +22,9 @@ class AutoGuidance(Guidance):
     """
 
     def __init__(self, weak: str, scale: float = 2.0) -> None:
-        self.path, self.scale = weak, scale
-        self.weak: Any = None
+        self.weak, self.scale = weak, scale
 
     def field(self, model: Conditional, y: Tensor | None) -> Field:
-        if self.weak is None:
-            self.weak = weaker(self.path, model)
         return Apart(model, self.weak, y, self.scale)
 
 
@@ -36,19 +33,24 @@ class Apart(Field):
 
     cost = 2
 
-    def __init__(self, model: Conditional, weak: Conditional, y: Tensor | None, scale: float) -> None:
+    def __init__(self, model: Conditional, weak: str, y: Tensor | None, scale: float) -> None:
         super().__init__(model.path, self.apart)
         self.model, self.weak, self.y, self.scale = model, weak, y, scale
 
     def apart(self, x: Tensor, t: Tensor) -> Tensor:
-        weak = self.weak.denoise(x, t, self.y)
+        """The prediction, away from the weak model's."""
+        weak = weaker(self.weak, x).denoise(x, t, self.y)
         return weak + self.scale * (self.model.denoise(x, t, self.y) - weak)
 
 
-def weaker(path: str, model: Any) -> Any:
-    """The model of a checkpoint, where and as precise as another one; its weights stay as they are."""
-    from modules.generative.diffusion import Diffusion
+@cache
+def opened(path: str) -> Any:
+    """The model of a checkpoint, whose weights stay as they are."""
+    from modules.generative.gaussian.model import GaussianModel
 
-    weak = Diffusion.load_from_checkpoint(path)
-    like = next(model.parameters(), torch.empty(0))
-    return weak.to(device=like.device, dtype=like.dtype).requires_grad_(False)
+    return GaussianModel.load_from_checkpoint(path).requires_grad_(False)
+
+
+def weaker(path: str, x: Tensor) -> Any:
+    """The model of a checkpoint, where and as precise as records."""
+    return opened(path).to(device=x.device, dtype=x.dtype)

@@ -34,6 +34,17 @@ class Guidance(ABC):
         """
 
 
+class Corrected(Protocol):
+    """A field whose draws follow the law that it stands for once they are weighted: see `sampler=feynman_kac`."""
+
+    def scored(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, ...) at the time t, a single number -> score (B, ...), and d log w / dt / g^2 on the way back (B,).
+
+        The second is up to what is the same for all records.
+        """
+        ...
+
+
 class Unguided(Guidance):
     """The model's own field, conditional where a class is asked for."""
 
@@ -62,6 +73,11 @@ class Pair(Field):
             torch.cat([x, x]), torch.cat([t, t]), torch.cat([self.y, torch.full_like(self.y, -1)])
         )
         return both.chunk(2)
+
+    def conditional(self, x: Tensor, t: Tensor) -> Tensor:
+        """E[x_0 | x_t, y] (B, ...) at the time t, a single number: one evaluation."""
+        self.calls += 1
+        return self.model.denoise(x, t.to(x).expand(len(x)), self.y)
 
     def combine(self, conditional: Tensor, unconditional: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """The two predictions (B, ...), at x (B, ...) and t (B,) -> the guided one (B, ...)."""

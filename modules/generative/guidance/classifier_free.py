@@ -52,6 +52,22 @@ class Guided(Pair):
         times = t.to(x).expand(len(x))
         return self.combined(x, times) if inside else self.model.denoise(x, times, self.y)
 
+    def scored(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The score, and scale (scale - 1) / 2 |score(x | y) - score(x)|^2 (B,).
+
+        Skreta et al. 2025, "Feynman-Kac Correctors in Diffusion", for the geometric average of two densities.
+        """
+        if not self.guidance.low <= self.path.noise_ratio(t) <= self.guidance.high:
+            return self.score(x, t), x.new_zeros(len(x))
+        self.calls += 2
+        conditional, unconditional = self.pair(x, t.to(x).expand(len(x)))
+        factor = self.path.alpha(t) / self.path.sigma(t).square()
+        scale = self.guidance.scale
+        apart = factor * (conditional - unconditional)
+        data = self.combine(conditional, unconditional, x, t)
+        score = factor * data - x / self.path.sigma(t).square()
+        return score, 0.5 * scale * (scale - 1) * apart.flatten(1).square().sum(1)
+
     def combine(self, conditional: Tensor, unconditional: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return unconditional + self.guidance.scale * (conditional - unconditional)
 

@@ -42,3 +42,11 @@ def test_laws_that_cannot_be_are_refused():
         Powered({"_target_": TARGET, "means": [[0.0, 0.0, 0.0]]}).law()
     with pytest.raises(UserError, match="no law that is a mixture"):
         Powered({"_target_": "datamodules.sources.densities.Checkerboard"}).law()
+
+
+def test_a_product_of_experts():
+    source = {"_target_": TARGET, "means": [[0.0], [1.0]], "std": [1.0, 0.5], "labels": [0, 1]}
+    law = Powered(source, label=1, other=0, cells=4000).law()
+    x = torch.linspace(-2, 3, 30, dtype=torch.float64)[:, None]
+    expected = torch.distributions.Normal(torch.tensor(0.8).double(), (1 / 5) ** 0.5)
+    torch.testing.assert_close(law.log_prob(x), expected.log_prob(x[:, 0]), rtol=1e-5, atol=1e-5)

@@ -11,7 +11,8 @@ import torch
 from compendium.config import choices
 from tests.modules.generative.exact import Known, configured
 
-SAMPLERS = {name: configured("sampler", name) for name in sorted(choices("sampler"))}
+OPENS = {"reflection": {"weak": "weak.ckpt"}, "teleportation": {"gaussian": "gaussian.ckpt"}}
+SAMPLERS = {name: configured("sampler", name, **OPENS.get(name, {})) for name in sorted(choices("sampler"))}
 DETERMINISTIC = [name for name, sampler in SAMPLERS.items() if sampler.order is not None]
 START = torch.randn(64, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 

@@ -20,7 +20,8 @@ def drawn(name: str, path: str = "vp", n: int = 4000, steps: int = 200, seed: in
     return configured("sampler", name, **changes).sample(field, start, times)
 
 
-SETTINGS = [(name, {}) for name in sorted(choices("sampler"))]
+OTHERS = ("feynman_kac", "predictor_corrector", "reflection", "teleportation")
+SETTINGS = [(name, {}) for name in sorted(choices("sampler")) if name not in OTHERS]
 SETTINGS += [
     ("ddim", {"eta": 1.0}),
     ("ddpm", {"variance": "forward"}),

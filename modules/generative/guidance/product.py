@@ -1,0 +1,58 @@
+"""Towards what two classes have in common."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.paths import along
+from modules.generative.guidance.base import Conditional, Guidance, Pair
+from modules.generative.guidance.classifier_free import classes_of
+
+
+class Product(Guidance):
+    """The sum of two classes' scores: that of p_t(x | y) p_t(x | label), the product of two experts.
+
+    As for `Annealed`, a sampler that follows it samples another law than p_0(x | y) p_0(x | label), and
+    `sampler=feynman_kac` corrects for that.
+
+    Skreta et al. 2025, "Feynman-Kac Correctors in Diffusion: Annealing, Guidance, and Product of Experts".
+
+    Args:
+        label: the second class.
+    """
+
+    papers = ("skreta2025feynman",)
+
+    def __init__(self, label: int = 0) -> None:
+        self.label = label
+
+    def field(self, model: Conditional, y: Tensor | None) -> Field:
+        return Both(model, classes_of(y, "product"), self.label)
+
+
+class Both(Pair):
+    """The field of `Product`."""
+
+    def __init__(self, model: Conditional, y: Tensor, label: int) -> None:
+        super().__init__(model, y)
+        self.label = label
+
+    def pair(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """E[x_0 | x_t, y] and E[x_0 | x_t, label], (B, ...) each."""
+        classes = torch.cat([self.y, torch.full_like(self.y, self.label)])
+        return self.model.denoise(torch.cat([x, x]), torch.cat([t, t]), classes).chunk(2)
+
+    def combine(self, one: Tensor, other: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        return one + other - x / along(self.path.alpha(t), x)
+
+    def scored(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """score(x | y) + score(x | label), and their product (B,)."""
+        self.calls += 2
+        variance, alpha = self.path.sigma(t).square(), self.path.alpha(t)
+        one, other = (alpha / variance * data - x / variance for data in self.pair(x, t.to(x).expand(len(x))))
+        return one + other, (one * other).flatten(1).sum(1)
+
+    def prior(self, n: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        return super().prior(n, shape, like) / 2**0.5
