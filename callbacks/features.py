@@ -72,15 +72,21 @@ def feature_space(data: Any) -> Callable[[Tensor], Tensor]:
     The classifier is a function of the training split and `RECIPE`: it is trained once, kept in memory, and cached in
     the folder `COMPENDIUM_CACHE` (default `~/.cache/compendium`). A file that cannot be read is made anew.
     """
+    net = feature_net(data)
+    return net.features if net is not None else lambda x: x.flatten(1)
+
+
+def feature_net(data: Any) -> FeatureNet | None:
+    """The classifier of `feature_space`; None where the data are no pictures with classes."""
     labels = data.columns.get("y")
     if data.spec.kind != "image" or labels is None or labels[data.rows["train"][:1]].dtype != torch.long:
-        return lambda x: x.flatten(1)
+        return None
     key = fingerprint(data)
     if key not in _NETS:
         # Evaluations run in inference mode, in which no weight could be trained.
         with torch.inference_mode(False):
             _NETS[key] = cached(cache_folder() / f"{key}.pt", data)
-    return _NETS[key].features
+    return _NETS[key]
 
 
 def cache_folder() -> Path:

@@ -45,6 +45,13 @@ class Tokens(NamedTuple):
     ids: Tensor
 
 
+class Masked(NamedTuple):
+    """Pictures of which a part is hidden: `x` float (B, C, H, W) and `mask` float (B, 1, H, W), 1 seen and 0 hidden."""
+
+    x: Tensor
+    mask: Tensor
+
+
 class SelectionTask(NamedTuple):
     """Problems of selection, B at once: which records of a pool have a target above `threshold` (B,)?
 

@@ -40,11 +40,41 @@ class Density(Protocol):
 
 
 @runtime_checkable
+class LatentVariable(Protocol):
+    """A density that is an integral over latent variables z, known by lower bounds alone."""
+
+    def log_weights(self, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """x (B, ...) -> log p(x|z) and log q(z|x) - log p(z), (k, B) each, at k draws z ~ q(z|x) per record."""
+        ...
+
+
+@runtime_checkable
 class Sampler(Protocol):
     """Draws of `x`."""
 
     def sample(self, n: int) -> Tensor:
         """n draws (n, ...), in the range in which the method receives data, from torch's global random state."""
+        ...
+
+
+@runtime_checkable
+class ConditionalSampler(Protocol):
+    """Draws of `x` given its class."""
+
+    def sample_of(self, y: Tensor) -> Tensor:
+        """Classes y int64 (n,) -> one draw of each (n, ...), in the range in which the method receives data."""
+        ...
+
+
+@runtime_checkable
+class Inpainter(Protocol):
+    """Hidden parts of pictures, filled in."""
+
+    def inpaint(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, C, H, W), mask (B, 1, H, W), 1 seen and 0 hidden -> one draw of the whole picture each (B, C, H, W).
+
+        What is hidden of `x` is not looked at, what is seen comes back as it is. Draws come from torch's global state.
+        """
         ...
 
 
@@ -72,6 +102,27 @@ class LanguageModel(Protocol):
 
     def next_token_log_probs(self, ids: Tensor) -> Tensor:
         """ids int64 (B, T) -> natural log of the next token's probabilities (B, T, vocabulary)."""
+        ...
+
+
+@runtime_checkable
+class SequenceDensity(Protocol):
+    """A likelihood of whole texts, or a lower bound of it."""
+
+    def sequence_log_prob(self, x: Tensor) -> Tensor:
+        """x int64 (B, T) -> natural log of the probability, or a lower bound of it, summed over tokens (B,)."""
+        ...
+
+
+@runtime_checkable
+class Completer(Protocol):
+    """Tokens for the gaps of a text, wherever they are."""
+
+    mask: int
+    """Stands where a token is missing."""
+
+    def complete(self, z: Tensor) -> Tensor:
+        """z int64 (B, T) with `mask` in some places -> the same with tokens there (B, T)."""
         ...
 
 

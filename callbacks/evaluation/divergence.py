@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from callbacks.evaluation.density import law_of_x
-from callbacks.evaluation.samples import Samples
+from callbacks.evaluation.samples import BesideRecords
 from callbacks.metrics.divergences import knn_kl
 from compendium.seeding import generator
 
@@ -15,7 +15,7 @@ MOST_DIMENSIONS = 8
 """Above it neighbours are all about as far, and the estimate says little."""
 
 
-class Divergence(Samples):
+class Divergence(BesideRecords):
     """Kullback-Leibler divergences between the data's law P and that of a Sampler's draws Q, by nearest neighbours.
 
     - `kl`: KL(P || Q), which punishes places that the sampler leaves out.
@@ -28,11 +28,11 @@ class Divergence(Samples):
     Args:
         n: number of draws and of records. 10000 leave an error of about 0.02 nats in two dimensions.
         k: which neighbour (Wang et al. 2009, section V: a few).
-        stages: see `Evaluation`.
+        parts: the arguments of `Evaluation`.
     """
 
-    def __init__(self, n: int = 10_000, k: int = 5, stages: tuple[str, ...] | list[str] | None = None) -> None:
-        super().__init__(n=n, stages=stages)
+    def __init__(self, n: int = 10_000, k: int = 5, **parts: Any) -> None:
+        super().__init__(n, **parts)
         self.k = k
 
     def misfit(self, method, spec):

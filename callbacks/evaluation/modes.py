@@ -9,16 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from callbacks.evaluation.base import Evaluation
 from callbacks.evaluation.density import law_of_x
-from callbacks.evaluation.samples import Samples
+from callbacks.evaluation.samples import OfDraws, draws_of
 from callbacks.metrics.precision import precise
-from datamodules.batches import Unlabelled
 from datamodules.sources.densities import GaussianMixture
-from modules.capabilities import Sampler
 
 
-class Modes(Evaluation):
+class Modes(OfDraws):
     """Figures of n draws of a Sampler, where the law of the data is a mixture of Gaussians.
 
     Each draw belongs to the mode with the nearest mean, and is of high quality if it lies within `radius` standard
@@ -44,17 +41,11 @@ class Modes(Evaluation):
         parts: the arguments of `Evaluation`.
     """
 
-    capabilities = (Sampler,)
-    batch_type = Unlabelled
-    stages = ("test",)
-
     def __init__(self, n: int = 2500, radius: float = 3.0, least: int = 1, **parts: Any) -> None:
         super().__init__(**parts)
         self.n = n
         self.radius = radius
         self.least = least
-
-    draw = Samples.draw
 
     def misfit_of_records(self, data):
         known = isinstance(law_of_x(data, "test"), GaussianMixture)
@@ -63,7 +54,7 @@ class Modes(Evaluation):
     def compute(self, method, data) -> Mapping[str, float]:
         law = law_of_x(data, self.split)
         assert isinstance(law, GaussianMixture)
-        return coverage(self.draw(method, data), law, self.radius, self.least)
+        return coverage(draws_of(method, data, self.n), law, self.radius, self.least)
 
 
 def coverage(draws: Tensor, law: GaussianMixture, radius: float, least: int = 1) -> dict[str, float]:

@@ -92,6 +92,20 @@ def test_vectors_are_their_own_features(tmp_path):
     assert (tmp_path / "samples.png").stat().st_size > 5000
 
 
+def test_a_sampler_that_repeats_the_training_records_is_told_by_their_distance(tmp_path):
+    data = UnlabelledData(GaussianVectors(), test=0.4)
+    train = data.records("train", 200).x
+
+    class Copy(Fake):
+        def sample(self, n):
+            return train[:n]
+
+    got = evaluate(Copy(), data, Samples(n=200), folder=tmp_path)
+    assert got["sliced_wasserstein_train"] == 0
+    assert got["sliced_wasserstein"] > 0.05
+    assert got["frechet"] == got["frechet_real"]
+
+
 def test_draws_that_are_not_finite_give_nan_and_no_crash(digits, tmp_path):
     class Diverged(Fake):
         def sample(self, n):
