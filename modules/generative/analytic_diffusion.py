@@ -38,7 +38,8 @@ class AnalyticDiffusion(GaussianModel, SolvedMethod):
         spec: images or vectors.
         law: `gaussian`, `records` or `exact`.
         source: config of the source whose law is `exact`; for that law alone.
-        label: the one class that `sample` draws; None: classes as frequent as in the law, where it has any.
+        label: the one class that `sample` draws, -1 for the law of all classes without asking for any; None: classes as
+            frequent as in the law, where it has any.
         parts: the arguments of `GaussianModel`.
 
     Raises:

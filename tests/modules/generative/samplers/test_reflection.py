@@ -27,7 +27,7 @@ def test_reflection_by_the_same_model_changes_next_to_nothing(pair, tmp_path):
     start = torch.randn(5, 2, dtype=torch.float64)
     plain = configured("sampler", "ddim").sample(strong.field(), start, times)
     reflected = configured("sampler", "reflection", weak=same).sample(strong.field(), start, times)
-    torch.testing.assert_close(reflected, plain, atol=0.02, rtol=0)
+    torch.testing.assert_close(reflected, plain, atol=0.05, rtol=0)
 
 
 def test_one_reflection_moves_along_the_difference_of_the_scores(pair):
