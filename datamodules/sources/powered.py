@@ -34,7 +34,9 @@ class GridLaw:
 
     def __init__(self, log_density: Any, score: Any, dimensions: int, reach: float, cells: int) -> None:
         if dimensions not in (1, 2) or cells**dimensions > MOST_CELLS:
-            raise UserError(f"a grid of {cells}^{dimensions} cells is too large.", "take a law of one or two dimensions")
+            raise UserError(
+                f"a grid of {cells}^{dimensions} cells is too large.", "take a law of one or two dimensions"
+            )
         self.log_density, self.slope = log_density, score
         self.width = 2 * reach / cells
         ticks = self.width * (torch.arange(cells, dtype=torch.float64) + 0.5) - reach
@@ -59,7 +61,7 @@ class GridLaw:
 
 
 class Powered(Drawn):
-    """Draws from a law that is put together from a mixture's density or those of its classes, up to a constant factor:
+    """Draws from a law put together from a mixture's density or those of its classes, up to a constant factor:
 
     - p(x)^power, the annealed law, colder where power > 1;
     - p(x | label)^power p(x)^(1 - power), what classifier-free guidance of that scale is often said to sample;

@@ -105,21 +105,23 @@ class AlignYourSteps(GaussianModel, SolvedMethod):
         ratios = self.aligned(ratios, records)
         for _ in range(halvings):
             middles = (ratios[1:] + ratios[:-1]) / 2
-            ratios = self.aligned(torch.stack([ratios[:-1], middles], 1).flatten().tolist() + [float(ratios[-1])], records)
+            finer = torch.stack([ratios[:-1], middles], 1).flatten()
+            ratios = self.aligned(torch.cat([finer, ratios[-1:]]), records)
         times = self.path.time_of_ratio(ratios.exp())
         times[0], times[-1] = self.path.end, self.path.start
         self.levels.copy_(times)
 
-    def aligned(self, ratios: Any, records: Tensor) -> Tensor:
+    def aligned(self, ratios: Tensor, records: Tensor) -> Tensor:
         """ln r of all levels, falling (n,), moved one by one to where the two steps beside them lose least."""
-        ratios = torch.as_tensor(ratios, dtype=torch.float64)
+        ratios = ratios.clone()
         share = torch.linspace(0, 1, self.candidates + 2, dtype=torch.float64)[1:-1]
         for _ in range(self.rounds):
             before = ratios.clone()
             for i in range(1, len(ratios) - 1):
                 high, low = ratios[i - 1], ratios[i + 1]
                 tried = torch.cat([ratios[i : i + 1], low + share * (high - low)])
-                lost = self.klub(tried, high.expand_as(tried), records) + self.klub(low.expand_as(tried), tried, records)
+                lost = self.klub(tried, high.expand_as(tried), records)
+                lost = lost + self.klub(low.expand_as(tried), tried, records)
                 ratios[i] = tried[lost.argmin()]
             if torch.equal(ratios, before):
                 break

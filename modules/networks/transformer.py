@@ -1,4 +1,4 @@
-"""Decoder-only transformer over tokens."""
+"""Transformer over tokens: decoder-only, or of attention in both directions."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from compendium.errors import UserError
 
 
 class Attention(nn.Module):
-    """Causal self-attention of `heads` heads, (B, T, width) -> (B, T, width)."""
+    """Self-attention of `heads` heads, causal or in both directions, (B, T, width) -> (B, T, width)."""
 
-    def __init__(self, width: int, heads: int, dropout: float, bias: bool) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, bias: bool, causal: bool = True) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout, self.causal = heads, dropout, causal
         self.inward = nn.Linear(width, 3 * width, bias=bias)
         self.outward = nn.Linear(width, width, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.inward(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, D)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=True)
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=self.causal)
         return F.dropout(self.outward(mixed.transpose(1, 2).flatten(2)), dropout, self.training)
 
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x)) with a hidden layer of 4 widths."""
 
-    def __init__(self, width: int, heads: int, dropout: float, bias: bool) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, bias: bool, causal: bool = True) -> None:
         super().__init__()
         self.before_attention = nn.LayerNorm(width, bias=bias)
-        self.attention = Attention(width, heads, dropout, bias)
+        self.attention = Attention(width, heads, dropout, bias, causal)
         self.before_mlp = nn.LayerNorm(width, bias=bias)
         self.widen = nn.Linear(width, 4 * width, bias=bias)
         self.narrow = nn.Linear(4 * width, width, bias=bias)
@@ -60,6 +60,7 @@ class Transformer(nn.Module):
         heads: of each attention; they divide the width.
         dropout: on what is added to the residual stream, on the attention weights and on the embeddings.
         bias: whether linear layers and norms have biases; nanoGPT's default is none.
+        causal: whether a position sees only those before it (GPT); False: all of them (Devlin et al. 2019, BERT).
 
     Raises:
         UserError: heads that do not divide the width.
@@ -76,6 +77,7 @@ class Transformer(nn.Module):
         heads: int = 4,
         dropout: float = 0.0,
         bias: bool = False,
+        causal: bool = True,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -84,7 +86,7 @@ class Transformer(nn.Module):
         self.features, self.dropout = width, dropout
         self.token = nn.Embedding(vocabulary, width)
         self.position = nn.Embedding(self.context, width)
-        self.blocks = nn.Sequential(*(Block(width, heads, dropout, bias) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(Block(width, heads, dropout, bias, causal) for _ in range(depth)))
         self.norm = nn.LayerNorm(width, bias=bias)
         self.initialise(depth)
 
@@ -99,7 +101,7 @@ class Transformer(nn.Module):
                 nn.init.zeros_(weight)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """ids int64 (B, T) -> features before the last layer (B, T, width), each of its token and those before it."""
+        """ids int64 (B, T) -> features before the last layer (B, T, width), of its token and those that it sees."""
         length = ids.shape[1]
         if length > self.context:
             raise UserError(f"a text of {length} tokens is longer than the {self.context} that this model reads.")
@@ -107,5 +109,5 @@ class Transformer(nn.Module):
         return self.norm(self.blocks(F.dropout(x, self.dropout, self.training)))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """ids int64 (B, T), T up to the context -> logits of each next token (B, T, vocabulary)."""
+        """ids int64 (B, T), T up to the context -> logits (B, T, vocabulary): of each next token, if causal."""
         return F.linear(self.embed(ids), self.token.weight)

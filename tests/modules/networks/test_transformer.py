@@ -27,6 +27,17 @@ def test_a_token_changes_what_follows_it_and_nothing_before(place):
     assert (change[place:] > 0).all()
 
 
+def test_in_both_directions_a_token_changes_all_places_and_their_order_counts_by_position_alone():
+    net = small(causal=False)
+    ids = torch.arange(8)[None] % 11
+    other = ids.clone()
+    other[0, 5] = 10
+    assert ((net(ids) - net(other)).abs().sum(2) > 0).all()
+    with torch.no_grad():
+        net.position.weight.zero_()
+    torch.testing.assert_close(net(ids.flip(1)), net(ids).flip(1))
+
+
 def test_a_shorter_text_is_the_beginning_of_a_longer_one():
     net, ids = small(), torch.arange(8)[None]
     torch.testing.assert_close(net(ids[:, :5]), net(ids)[:, :5])
