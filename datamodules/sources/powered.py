@@ -70,7 +70,7 @@ class Powered(Drawn):
     Args:
         source: config of a source of one- or two-dimensional Gaussians.
         power: of the density.
-        label: class of the guided law; None for the annealed one.
+        label: class of the guided law; None for the annealed one. Default 1, that of the example in conf/data.
         other: the second class of a product, which has no power.
         reach: see `GridLaw`.
         cells: see `GridLaw`.
@@ -84,7 +84,7 @@ class Powered(Drawn):
         self,
         source: Mapping[str, Any],
         power: float = 2.0,
-        label: int | None = None,
+        label: int | None = 1,
         other: int | None = None,
         reach: float = 8.0,
         cells: int = 1024,

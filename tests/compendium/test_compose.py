@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -103,7 +104,10 @@ def missing(path: Path) -> list[str]:
 
 
 def arguments_for(group: str, name: str) -> list[str]:
-    filled = [f"{group}.{key}=something" for key in missing(choices(group)[name])]
+    path = choices(group)[name]
+    package = re.match(r"# @package (\S+)", path.read_text())
+    place = package[1] if package and package[1] != "_global_" else group
+    filled = [f"{place}.{key}=something" for key in missing(path)]
     return [f"{group}={name}", *filled]
 
 

@@ -12,7 +12,7 @@ TARGET = "datamodules.sources.densities.Gaussians"
 
 
 def test_a_power_of_a_gaussian_is_a_narrower_one():
-    law = Powered({"_target_": TARGET, "means": [[1.0, -0.5]], "std": 1.2}, power=4.0, cells=400).law()
+    law = Powered({"_target_": TARGET, "means": [[1.0, -0.5]], "std": 1.2}, power=4.0, label=None, cells=400).law()
     x = torch.randn(50, 2, dtype=torch.float64)
     expected = torch.distributions.Normal(torch.tensor([1.0, -0.5]).double(), 0.6)
     torch.testing.assert_close(law.log_prob(x), expected.log_prob(x).sum(1), rtol=1e-6, atol=1e-6)
@@ -39,9 +39,9 @@ def test_laws_that_cannot_be_are_refused():
     with pytest.raises(UserError, match="no such class"):
         Powered({"_target_": TARGET, "means": [[0.0]]}, label=1).law()
     with pytest.raises(UserError, match="too large"):
-        Powered({"_target_": TARGET, "means": [[0.0, 0.0, 0.0]]}).law()
+        Powered({"_target_": TARGET, "means": [[0.0, 0.0, 0.0]]}, label=None).law()
     with pytest.raises(UserError, match="no law that is a mixture"):
-        Powered({"_target_": "datamodules.sources.densities.Checkerboard"}).law()
+        Powered({"_target_": "datamodules.sources.densities.Checkerboard"}, label=None).law()
 
 
 def test_a_product_of_experts():

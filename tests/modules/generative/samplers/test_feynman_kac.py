@@ -41,7 +41,7 @@ def moments(law):
 
 
 def test_the_annealed_law_is_sampled_and_without_weights_it_is_not():
-    mean, std, right = moments(Powered(SOURCE, power=3.0).law())
+    mean, std, right = moments(Powered(SOURCE, power=3.0, label=None).law())
     weighted, plain = drawn("feynman_kac", "annealed", power=3.0), drawn("sde", "annealed", power=3.0)
     for found, expected in ((weighted.mean(), mean), (weighted.std(), std), ((weighted > 0).double().mean(), right)):
         torch.testing.assert_close(found, expected, atol=0.06, rtol=0)
