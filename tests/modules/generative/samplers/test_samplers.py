@@ -20,7 +20,7 @@ def drawn(name: str, path: str = "vp", n: int = 4000, steps: int = 200, seed: in
     return configured("sampler", name, **changes).sample(field, start, times)
 
 
-OTHERS = ("feynman_kac", "predictor_corrector", "reflection", "teleportation")
+OTHERS = ("annealed_langevin", "feynman_kac", "predictor_corrector", "reflection", "teleportation")
 SETTINGS = [(name, {}) for name in sorted(choices("sampler")) if name not in OTHERS]
 SETTINGS += [
     ("ddim", {"eta": 1.0}),
@@ -38,6 +38,13 @@ def test_draws_have_the_moments_of_the_law(name, changes):
     error = exact.std(0) / len(x) ** 0.5
     assert ((x.mean(0) - exact.mean(0)).abs() < 5 * error).all()
     torch.testing.assert_close(x.T.cov(), exact.T.cov(), atol=0.12, rtol=0)
+
+
+def test_annealed_langevin_has_the_moments_of_the_law():
+    x = drawn("annealed_langevin", path="ve", steps=30, corrections=20)
+    exact = LAW.sample(200_000, torch.Generator().manual_seed(1)).double()
+    torch.testing.assert_close(x.mean(0), exact.mean(0), atol=0.12, rtol=0)
+    torch.testing.assert_close(x.T.cov(), exact.T.cov(), atol=0.15, rtol=0)
 
 
 def test_ddim_at_eta_1_is_ddpm():
@@ -88,7 +95,14 @@ def test_heuns_evaluations_are_counted_as_edm_counts_them():
 
 @pytest.mark.parametrize(
     ("name", "changes"),
-    [("ddim", {"eta": 1.5}), ("ddpm", {"variance": "none"}), ("heun", {"churn": -1.0}), ("sde", {"level": -1.0})],
+    [
+        ("ddim", {"eta": 1.5}),
+        ("ddpm", {"variance": "none"}),
+        ("heun", {"churn": -1.0}),
+        ("sde", {"level": -1.0}),
+        ("annealed_langevin", {"corrections": 0}),
+        ("annealed_langevin", {"size": 0.0}),
+    ],
 )
 def test_values_out_of_range_are_refused(name, changes):
     with pytest.raises(UserError, match=f"sampler.{next(iter(changes))}"):
