@@ -58,6 +58,19 @@ class Sampler(Protocol):
 
 
 @runtime_checkable
+class IteratedSampler(Protocol):
+    """Draws that take several evaluations of a network each."""
+
+    def sample(self, n: int) -> Tensor:
+        """See `Sampler`."""
+        ...
+
+    def function_evaluations(self) -> float:
+        """Evaluations of the network per draw in the last call of `sample`."""
+        ...
+
+
+@runtime_checkable
 class ConditionalSampler(Protocol):
     """Draws of `x` given its class."""
 

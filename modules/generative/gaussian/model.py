@@ -58,6 +58,7 @@ class GaussianModel(Method, ABC):
         self.timesteps: Timesteps = instantiate(timesteps, where="timesteps")
         self.guidance: Guidance = instantiate(guidance, where="guidance")
         self.likelihood_steps, self.exact_trace = likelihood_steps, exact_trace
+        self.evaluations = 0.0
 
     @abstractmethod
     def denoise(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
@@ -80,8 +81,14 @@ class GaussianModel(Method, ABC):
     def draw(self, field: Field, n: int) -> Tensor:
         """n draws (n, ...) along a field."""
         draws = self.sampler.sample(field, field.prior(n, self.spec.shape, self.like), self.grid)
-        self.evaluations = field.calls
+        self.evaluations = float(field.calls)
         return draws
+
+    def function_evaluations(self) -> float:
+        """Evaluations of the network per draw in the last call of `sample`; a conditional and an unconditional one are
+        two, whether or not they travel in one batch.
+        """
+        return self.evaluations
 
     @property
     def like(self) -> Tensor:
