@@ -8,7 +8,7 @@ from html import escape
 
 from compendium.claims.table import MARKS
 
-SPECIAL = re.compile(r"[\\*_\[\]<]")
+SPECIAL = re.compile(r"[\\*_\[\]<|]")
 BAR = "\\|"
 CODE = re.compile(r"`([^`\n]+)`")
 UNRECORDED = "not run yet"
