@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from modules.generative.gaussian.paths import Path, along
-from modules.generative.gaussian.targets import noise_of
+from modules.generative.gaussian.paths import Path
+from modules.generative.gaussian.targets import noise_of, score_of
 
 
 class Field:
@@ -43,7 +43,7 @@ class Field:
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """Gradient of the log density of x_t, (B, ...)."""
-        return -self.noise(x, t) / along(self.path.sigma(t), x)
+        return score_of(self.data(x, t), x, t, self.path)
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """Drift of the probability flow, alpha' E[x_0] + sigma' E[eps], (B, ...)."""

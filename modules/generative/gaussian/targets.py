@@ -77,3 +77,8 @@ def value_of(data: Tensor, x: Tensor, t: Tensor, target: Combination, path: Path
 def noise_of(data: Tensor, x: Tensor, t: Tensor, path: Path) -> Tensor:
     """eps from x_0 at x_t: (x_t - alpha x_0) / sigma, (B, ...)."""
     return (x - along(path.alpha(t), x) * data) / along(path.sigma(t), x)
+
+
+def score_of(data: Tensor, x: Tensor, t: Tensor, path: Path) -> Tensor:
+    """Gradient of the log density of x_t from x_0 at x_t: -eps / sigma, (B, ...)."""
+    return -noise_of(data, x, t, path) / along(path.sigma(t), x)

@@ -53,26 +53,25 @@ class Unguided(Guidance):
 
 
 class Pair(Field):
-    """A field that combines the predictions with and without the class, from one call of the network on both.
+    """A field that combines the predictions with and without the class, or for two classes, from one call on both.
 
     Args:
         model: the conditional model.
         y: classes int64 (B,).
+        other: the class that the second prediction is for; -1 for any.
     """
 
     cost = 2
 
-    def __init__(self, model: Conditional, y: Tensor) -> None:
+    def __init__(self, model: Conditional, y: Tensor, other: int = -1) -> None:
         super().__init__(model.path, self.combined)
         self.model = model
         self.y = y
+        self.both = torch.cat([y, torch.full_like(y, other)])
 
     def pair(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """E[x_0 | x_t, y] and E[x_0 | x_t], (B, ...) each, for t (B,)."""
-        both = self.model.denoise(
-            torch.cat([x, x]), torch.cat([t, t]), torch.cat([self.y, torch.full_like(self.y, -1)])
-        )
-        return both.chunk(2)
+        """E[x_0 | x_t, y] and E[x_0 | x_t, other], (B, ...) each, for t (B,)."""
+        return self.model.denoise(torch.cat([x, x]), torch.cat([t, t]), self.both).chunk(2)
 
     def conditional(self, x: Tensor, t: Tensor) -> Tensor:
         """E[x_0 | x_t, y] (B, ...) at the time t, a single number: one evaluation."""

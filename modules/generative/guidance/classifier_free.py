@@ -9,6 +9,7 @@ from torch import Tensor
 
 from compendium.errors import UserError
 from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.targets import score_of
 from modules.generative.guidance.base import Conditional, Guidance, Pair
 
 
@@ -61,11 +62,9 @@ class Guided(Pair):
             return self.score(x, t), x.new_zeros(len(x))
         self.calls += 2
         conditional, unconditional = self.pair(x, t.to(x).expand(len(x)))
-        factor = self.path.alpha(t) / self.path.sigma(t).square()
+        apart = score_of(conditional, x, t, self.path) - score_of(unconditional, x, t, self.path)
+        score = score_of(self.combine(conditional, unconditional, x, t), x, t, self.path)
         scale = self.guidance.scale
-        apart = factor * (conditional - unconditional)
-        data = self.combine(conditional, unconditional, x, t)
-        score = factor * data - x / self.path.sigma(t).square()
         return score, 0.5 * scale * (scale - 1) * apart.flatten(1).square().sum(1)
 
     def combine(self, conditional: Tensor, unconditional: Tensor, x: Tensor, t: Tensor) -> Tensor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from modules.generative.gaussian.field import Field
 from modules.generative.gaussian.paths import along
+from modules.generative.gaussian.targets import score_of
 from modules.generative.guidance.base import Conditional, Guidance, Pair
 from modules.generative.guidance.classifier_free import classes_of
 
@@ -35,23 +35,13 @@ class Product(Guidance):
 class Both(Pair):
     """The field of `Product`."""
 
-    def __init__(self, model: Conditional, y: Tensor, label: int) -> None:
-        super().__init__(model, y)
-        self.label = label
-
-    def pair(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """E[x_0 | x_t, y] and E[x_0 | x_t, label], (B, ...) each."""
-        classes = torch.cat([self.y, torch.full_like(self.y, self.label)])
-        return self.model.denoise(torch.cat([x, x]), torch.cat([t, t]), classes).chunk(2)
-
     def combine(self, one: Tensor, other: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return one + other - x / along(self.path.alpha(t), x)
 
     def scored(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """score(x | y) + score(x | label), and their product (B,)."""
         self.calls += 2
-        variance, alpha = self.path.sigma(t).square(), self.path.alpha(t)
-        one, other = (alpha / variance * data - x / variance for data in self.pair(x, t.to(x).expand(len(x))))
+        one, other = (score_of(data, x, t, self.path) for data in self.pair(x, t.to(x).expand(len(x))))
         return one + other, (one * other).flatten(1).sum(1)
 
     def prior(self, n: int, shape: tuple[int, ...], like: Tensor) -> Tensor:

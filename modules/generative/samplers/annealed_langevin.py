@@ -39,7 +39,11 @@ class AnnealedLangevin(Sampler):
 
     def step(self, field: Field, x: Tensor, s: Tensor, t: Tensor, memory: dict[str, Any]) -> Tensor:
         x = field.path.alpha(t) / field.path.alpha(s) * x
-        size = self.size * field.path.sigma(t).square()
-        for _ in range(self.corrections):
-            x = x + 0.5 * size * field.score(x, t) + size.sqrt() * torch.randn_like(x)
-        return x
+        return langevin(field, x, t, self.size * field.path.sigma(t).square(), self.corrections)
+
+
+def langevin(field: Field, x: Tensor, t: Tensor, size: Tensor, steps: int) -> Tensor:
+    """x (B, ...) after Langevin steps x + size / 2 score_t(x) + sqrt(size) z on the law at the time t."""
+    for _ in range(steps):
+        x = x + 0.5 * size * field.score(x, t) + size.sqrt() * torch.randn_like(x)
+    return x

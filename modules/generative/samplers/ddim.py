@@ -42,14 +42,19 @@ class DDIM(Sampler):
         self.eta = eta
 
     def step(self, field: Field, x: Tensor, s: Tensor, t: Tensor, memory: dict[str, Any]) -> Tensor:
+        if not self.eta:
+            return moved(field, field.data(x, s), x, s, t)
         data = field.data(x, s)
         noise = noise_of(data, x, s, field.path)
         alpha, sigma = field.path.alpha(t), field.path.sigma(t)
-        if not self.eta:
-            return alpha * data + sigma * noise
         variance = self.eta**2 * posterior_variance(field, s, t)
         kept = (sigma.square() - variance).clamp_min(0).sqrt()
         return alpha * data + kept * noise + variance.sqrt() * torch.randn_like(x)
+
+
+def moved(field: Field, data: Tensor, x: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    """x at time s -> x at time t, earlier or later, with the data and the noise that are predicted at s."""
+    return field.path.alpha(t) * data + field.path.sigma(t) * noise_of(data, x, s, field.path)
 
 
 def posterior_variance(field: Field, s: Tensor, t: Tensor) -> Tensor:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from compendium.errors import UserError
 from modules.generative.gaussian.field import Field
-from modules.generative.gaussian.targets import noise_of
 from modules.generative.guidance.base import Pair
+from modules.generative.samplers.annealed_langevin import langevin
 from modules.generative.samplers.base import Sampler
+from modules.generative.samplers.ddim import moved
 
 
 class PredictorCorrector(Sampler):
@@ -49,10 +49,5 @@ class PredictorCorrector(Sampler):
                 "sampler=predictor_corrector alternates a class with its guided law, and there is no guidance.",
                 "choose guidance=classifier_free",
             )
-        path = field.path
-        data = field.conditional(x, s)
-        x = path.alpha(t) * data + path.sigma(t) * noise_of(data, x, s, path)
-        size = path.diffusion(t)[1] * (s - t)
-        for _ in range(self.corrections):
-            x = x + 0.5 * size * field.score(x, t) + size.sqrt() * torch.randn_like(x)
-        return x
+        x = moved(field, field.conditional(x, s), x, s, t)
+        return langevin(field, x, t, field.path.diffusion(t)[1] * (s - t), self.corrections)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from compendium.errors import UserError
 from modules.generative.gaussian.field import Field
-from modules.generative.gaussian.targets import noise_of
 from modules.generative.guidance.auto import weaker
 from modules.generative.samplers.base import Sampler
+from modules.generative.samplers.ddim import moved
 
 
 class Reflection(Sampler):
@@ -44,16 +44,10 @@ class Reflection(Sampler):
         return super().sample(field, x, times)
 
     def step(self, field: Field, x: Tensor, s: Tensor, t: Tensor, memory: dict[str, Any]) -> Tensor:
-        there = moved(field, x, s, t)
+        there = moved(field, field.data(x, s), x, s, t)
         if t < self.last:
             return there
         back = Field(field.path, weaker(self.weak, x).denoise)
-        x = moved(back, there, t, s)
+        x = moved(back, back.data(there, t), there, t, s)
         field.calls += back.calls
-        return moved(field, x, s, t)
-
-
-def moved(field: Field, x: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """x at time s -> x at time t, later or earlier, by one step of DDIM with the prediction at s."""
-    data = field.data(x, s)
-    return field.path.alpha(t) * data + field.path.sigma(t) * noise_of(data, x, s, field.path)
+        return moved(field, field.data(x, s), x, s, t)

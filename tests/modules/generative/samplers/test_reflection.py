@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compendium.errors import UserError
-from modules.generative.samplers.reflection import moved
+from modules.generative.samplers.ddim import moved
 from tests.modules.generative.exact import configured
 from tests.modules.generative.samplers.checkpoints import fitted
 
@@ -40,7 +40,7 @@ def test_one_reflection_moves_along_the_difference_of_the_scores(pair):
     field = strong.field()
     end = sampler.step(field, x, s, t, {})
     assert field.calls == 3
-    back = moved(field, end, t, s)
+    back = moved(field, field.data(end, t), end, t, s)
     from modules.generative.guidance.auto import opened
 
     apart = field.score(x, s) - opened(weak).field().score(x, s)
