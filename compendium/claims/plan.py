@@ -129,7 +129,8 @@ def plan(claim: Claim, extra: Sequence[str] = (), quiet: Sequence[str] = ()) -> 
             stages[name, seed] = Job(run, (*filled(overrides, paths[seed]), f"seed={seed}"))
             paths[seed][name] = checkpoint(run)
     for arm, text in claim.arms.items():
-        found = attempt(f"arm {arm}", points_of, arm, (*opened(claim.base), *opened(text), *extra), stages_of(text))
+        overrides = (*opened(claim.base), *opened(text), *extra)
+        found = attempt(f"arm {arm}", points_of, arm, overrides, stages_of(f"{claim.base} {text}"))
         points |= {point.name: point for point in found or ()}
     for point in points.values():
         composed = attempt(f"arm {point.name}", composed_point, (*point.overrides, *quiet))

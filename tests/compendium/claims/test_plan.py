@@ -64,6 +64,12 @@ def test_stages_are_made_once_and_named_by_content(tmp_path):
     assert other.stages["base", 1].run.folder != stage.folder
 
 
+def test_a_stage_in_the_base_is_one_of_every_arm():
+    found = planned(stages={"first": BASE}, base=f"{BASE} weights={{first}}", arms={"a": "net.width=8", "b": ""})
+    assert found.points["b"].stages == ("first",)
+    assert found.waits_for(found.jobs["a", 1]) == [found.stages["first", 1].run.folder]
+
+
 def test_a_stage_that_follows_a_figure_hands_on_its_best_weights():
     stages = {"base": f"{BASE} callbacks.checkpoint.monitor=validate/accuracy"}
     found = planned(stages=stages, arms={"a": "weights={base}", "b": "net.width=8"})
