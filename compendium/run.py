@@ -168,8 +168,8 @@ def identity(config: Mapping[str, Any]) -> str:
     make a new run of each.
     """
     kept = {key: value for key, value in config.items() if key not in (*VOLATILE, "seed", "choices")}
-    if config["choices"].get("callbacks/evaluation") == "all":
-        evaluations = config["callbacks"]["evaluation"]
+    evaluations = config["callbacks"]["evaluation"]
+    if config["choices"].get("callbacks/evaluation") == "all" and evaluations is not None:
         changed = {name: node for name, node in evaluations.items() if node != default_evaluation(name)}
         kept["callbacks"] = config["callbacks"] | {"evaluation": {"all but": changed}}
     kept["trainer"] = {key: value for key, value in config["trainer"].items() if key not in VOLATILE_TRAINER}

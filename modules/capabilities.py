@@ -5,11 +5,13 @@ Everything is batched: B records, `...` the shape of one record as `DataSpec.sha
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, distributions
 
 from datamodules.batches import SelectionTask
+from datamodules.source import Truth
 
 
 @runtime_checkable
@@ -67,6 +69,39 @@ class IteratedSampler(Protocol):
 
     def function_evaluations(self) -> float:
         """Evaluations of the network per draw in the last call of `sample`."""
+        ...
+
+
+@runtime_checkable
+class SteeredSampler(Protocol):
+    """A sampler whose way from noise to data has parts that can be exchanged, the noise being the same."""
+
+    def steered(self, **parts: Any) -> AbstractContextManager[None]:
+        """Sample with other parts for a while, by name: configs, or objects."""
+        ...
+
+
+@runtime_checkable
+class Flow(Protocol):
+    """A velocity that carries noise to data along a path."""
+
+    def kinetic_energy(self, x: Tensor) -> Tensor:
+        """Records (B, ...) -> |v(x_t, t)|^2 per dimension times the length of time (B,), at a random time and x_t each.
+
+        Its mean is the integral over time of E |v(x_t, t)|^2 / dimensions.
+        """
+        ...
+
+
+@runtime_checkable
+class Translator(Protocol):
+    """A map from draws of another law to the data."""
+
+    law: Truth
+    """The law of what it takes."""
+
+    def translate(self, x: Tensor) -> Tensor:
+        """Draws of `law` (n, ...) -> what they become (n, ...)."""
         ...
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -48,6 +49,17 @@ def draws_of(method: Any, data: Any, n: int) -> Tensor:
             chunks.append(drawn[i, len(rows)])
             mine.append(rows)
     return Evaluation.in_order(torch.cat(chunks), torch.cat(mine))
+
+
+@contextmanager
+def drawn_anew(method: Any) -> Iterator[None]:
+    """Within it `draws_of` neither finds the draws of the pass nor keeps its own; they are there again after it."""
+    drawn = _DRAWN.pop(method, None)
+    try:
+        yield
+    finally:
+        if drawn is not None:
+            _DRAWN[method] = drawn
 
 
 class OfDraws(Evaluation):

@@ -12,6 +12,7 @@ from compendium.errors import UserError
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
 from modules.generative.analytic_diffusion import AnalyticDiffusion
+from modules.generative.gaussian.checkpoints import frozen
 from modules.generative.gaussian.model import GaussianModel
 from modules.method import SolvedMethod
 
@@ -73,10 +74,8 @@ class AlignYourSteps(GaussianModel, SolvedMethod):
             axes = {name: parts[name] for name in ("path", "sampler", "guidance")}
             self.inner: GaussianModel = AnalyticDiffusion(spec, law="gaussian", timesteps=timesteps, **axes)
         else:
-            self.inner = GaussianModel.load_from_checkpoint(model).requires_grad_(False)
+            self.inner = frozen(model, self.path, "model.model")
         self.fitted = model is None
-        if vars(self.inner.path) != vars(self.path) or type(self.inner.path) is not type(self.path):
-            raise UserError(f"model.model={model} was trained on another path.", "choose path= as it was trained")
         self.draws, self.candidates, self.rounds = draws, candidates, rounds
         self.register_buffer("levels", self.timesteps.times(self.path))
         self.register_buffer("rows", torch.zeros(draws, *self.spec.shape))

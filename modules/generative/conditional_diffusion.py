@@ -45,8 +45,11 @@ class ConditionalDiffusion(Diffusion):
 
     def loss(self, batch: Labelled) -> Tensor:  # type: ignore[override]
         x, t, noise = self.noised(batch.x)
-        hidden = torch.rand(len(t), device=t.device) < self.drop
-        return self.error(self.predict(x, t, torch.where(hidden, -1, batch.y)), batch.x, noise, t).mean()
+        return self.error(self.predict(x, t, self.hidden(batch.y)), batch.x, noise, t).mean()
+
+    def hidden(self, y: Tensor) -> Tensor:
+        """Classes int64 (B,), -1 for a share `drop` of them."""
+        return torch.where(torch.rand(len(y), device=y.device) < self.drop, -1, y)
 
     @torch.no_grad()
     def sample(self, n: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
 from modules.generative.gaussian.model import GaussianModel
-from modules.generative.gaussian.paths import along
+from modules.generative.gaussian.paths import along, distinct
 from modules.generative.gaussian.targets import data_of, target_of
 from modules.generative.gaussian.weightings import law_of_times, times_of, weight_of
 
@@ -66,13 +66,14 @@ class Diffusion(GaussianModel):
 
     def denoise(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x_0 | x_t = x] (B, ...) at times t (B,); y int64 (B,) where there are classes, -1 for any."""
+        t = distinct(t)
         return data_of(self.predict(x, t, y), x, t, target_of(self.target, self.path, t, self.data_std), self.path)
 
     def predict(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The network's target at x_t (B, ...)."""
+        """The network's target at x_t (B, ...), of times (B,), or (1,) for all."""
         size = (self.path.alpha(t).square() * self.data_std**2 + self.path.sigma(t).square()).sqrt()
         condition = () if y is None else (y,)
-        return self.net(x / along(size, x), self.path.conditioning(t), *condition)
+        return self.net(x / along(size, x), self.path.conditioning(t).expand(len(x)), *condition)
 
     def loss(self, batch: Unlabelled) -> Tensor:
         x, t, noise = self.noised(batch.x)
@@ -81,7 +82,7 @@ class Diffusion(GaussianModel):
     def noised(self, data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Data (B, ...) -> x_t (B, ...), random times (B,) and the noise (B, ...)."""
         t = times_of(self.times, self.path, len(data), data)
-        noise = torch.randn_like(data)
+        noise = self.path.noise(data)
         return along(self.path.alpha(t), data) * data + along(self.path.sigma(t), data) * noise, t, noise
 
     def error(self, predicted: Tensor, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:

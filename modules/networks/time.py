@@ -11,6 +11,8 @@ from torch import Tensor, nn
 class TimeEmbedding(nn.Module):
     """t (B,) in [0, 1] -> (B, width): sines and cosines of geometrically spaced frequencies, then two linear layers.
 
+    Of one number that was expanded to all (B,), as in each step of a sampler, it is computed once: (1, width).
+
     Args:
         width: number of features.
         frequencies: number of sine-cosine pairs, from pi / 2 to `highest` * pi / 2.
@@ -24,7 +26,7 @@ class TimeEmbedding(nn.Module):
         self.layers = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
-        angles = t[:, None] * self.scales
+        angles = (t[:1] if t.stride() == (0,) else t)[:, None] * self.scales
         return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
 
 

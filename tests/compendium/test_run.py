@@ -89,8 +89,9 @@ class TestTheFolder:
             ["callbacks.evaluation.samples=null"],
             ["callbacks/evaluation=samples"],
             ["callbacks=bare"],
+            ["callbacks.evaluation=null"],
         )
-        assert len({identity(Run.plan(compose(change)).config) for change in ([], *changes)}) == 5
+        assert len({identity(Run.plan(compose(change)).config) for change in ([], *changes)}) == 6
 
     def test_identity_ignores_the_order_of_keys(self):
         config = Run.plan(compose(list(CLASSIFIER))).config

@@ -22,6 +22,8 @@ class Field:
 
     Attributes:
         calls: how many network evaluations of a whole batch were made so far.
+        prior_mean: mean of what sampling starts from: a number, or one per draw (n, ...).
+        prior_std: its standard deviation.
     """
 
     cost = 1
@@ -31,6 +33,8 @@ class Field:
         self.path = path
         self.denoiser = denoiser
         self.calls = 0
+        self.prior_mean: Tensor | float = 0.0
+        self.prior_std = path.prior_std
 
     def data(self, x: Tensor, t: Tensor) -> Tensor:
         """x (B, ...) at the time t, a single number -> E[x_0 | x_t] (B, ...)."""
@@ -53,4 +57,5 @@ class Field:
 
     def prior(self, n: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """n draws (n, *shape) of the noise that sampling starts from."""
-        return self.path.prior_std * torch.randn(n, *shape, device=like.device, dtype=like.dtype)
+        noise = self.path.noise(torch.empty(n, *shape, device=like.device, dtype=like.dtype))
+        return self.prior_mean + self.prior_std * noise

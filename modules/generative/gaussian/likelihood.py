@@ -17,7 +17,7 @@ EXACT_TRACE = 8
 def log_prob(field: Field, x: Tensor, steps: int, exact_trace: int = EXACT_TRACE) -> Tensor:
     """Log density of x under the probability flow of a field, from the path's start to its end.
 
-        log p(x) = log N(x_end; 0, prior_std^2 I) + int_start^end div v(x_t, t) dt
+        log p(x) = log p_noise(x_end / prior_std) - D log prior_std + int_start^end div v(x_t, t) dt
 
     Song et al. 2021, "Score-Based Generative Modeling through Stochastic Differential Equations", equation 39. The
     flow is solved by torchdiffeq's Runge-Kutta method of fourth order at times of equal distance in ln(alpha / sigma),
@@ -48,9 +48,8 @@ def log_prob(field: Field, x: Tensor, steps: int, exact_trace: int = EXACT_TRACE
 
     span = torch.linspace(float(ends[0]), float(ends[1]), steps + 1, dtype=torch.float64)
     last, integral = (part[-1] for part in odeint(flow, (x, x.new_zeros(len(x))), span, method="rk4"))
-    flat = last.flatten(1) / path.prior_std
-    normal = -0.5 * flat.square().sum(1) - flat.shape[1] * (0.5 * math.log(2 * math.pi) + math.log(path.prior_std))
-    return normal + integral
+    prior = path.log_noise(last / path.prior_std) - x[0].numel() * math.log(path.prior_std)
+    return prior + integral
 
 
 def divergence(field: Callable[[Tensor], Tensor], x: Tensor, probe: Tensor | None) -> tuple[Tensor, Tensor]:

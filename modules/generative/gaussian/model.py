@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,9 @@ from compendium.config import instantiate
 from datamodules.spec import DataSpec
 from modules.generative.gaussian import likelihood
 from modules.generative.gaussian.field import Field
-from modules.generative.gaussian.paths import Path
+from modules.generative.gaussian.paths import Path, along
+from modules.generative.gaussian.targets import target_of, value_of
+from modules.generative.gaussian.weightings import times_of
 from modules.generative.guidance.base import Guidance
 from modules.generative.samplers.base import Sampler
 from modules.generative.timesteps.grids import Timesteps
@@ -89,6 +92,32 @@ class GaussianModel(Method, ABC):
         two, whether or not they travel in one batch.
         """
         return self.evaluations
+
+    @contextmanager
+    def steered(self, **parts: Any) -> Iterator[None]:
+        """Sample with another `sampler`, `timesteps` or `guidance` for a while: configs."""
+        own = {name: getattr(self, name) for name in parts}
+        self.exchange({name: instantiate(node, where=name) for name, node in parts.items()})
+        try:
+            yield
+        finally:
+            self.exchange(own)
+
+    def exchange(self, parts: Mapping[str, Any]) -> None:
+        """Put parts in the place of those that there are."""
+        for name, part in parts.items():
+            setattr(self, name, part)
+        self.__dict__.pop("grid", None)  # it follows from the time steps
+
+    @torch.no_grad()
+    def kinetic_energy(self, x: Tensor) -> Tensor:
+        """Records (B, ...) -> (path's length in time) |v(x_t, t)|^2 / dimensions (B,), at random times and noise."""
+        path = self.path
+        t, noise = times_of("uniform", path, len(x), x), path.noise(x)
+        noisy = along(path.alpha(t), x) * x + along(path.sigma(t), x) * noise
+        data = self.denoise(noisy, t)
+        velocity = value_of(data, noisy, t, target_of("velocity", path, t), path)
+        return (path.end - path.start) * velocity.flatten(1).square().mean(1)
 
     @property
     def like(self) -> Tensor:

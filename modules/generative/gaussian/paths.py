@@ -18,7 +18,8 @@ class Path(ABC):
     """x_t = alpha(t) x_0 + sigma(t) eps with eps ~ N(0, I), from data at t = 0 to noise at t = `end`.
 
     A path is two functions of time. Give `alpha` and `sigma`, and `start` and `end`, and everything else follows: the
-    derivatives by forward differentiation, the time of a noise ratio by bisection; a path that knows better says so.
+    derivatives by forward differentiation, the time of a noise ratio by bisection; a path that knows better says so,
+    and one whose eps has another law gives `noise` and `log_noise`.
     All take t of any shape and answer in it; sigma / alpha must grow.
 
     Attributes:
@@ -76,6 +77,15 @@ class Path(ABC):
     def conditioning(self, t: Tensor) -> Tensor:
         """What a network is told of the time, between 0 and 1."""
         return t / self.end
+
+    def noise(self, like: Tensor) -> Tensor:
+        """Draws of eps, in the shape, precision and place of records `like` (B, ...)."""
+        return torch.randn_like(like)
+
+    def log_noise(self, noise: Tensor) -> Tensor:
+        """Natural log of the density of eps (B,), at eps (B, ...)."""
+        flat = noise.flatten(1)
+        return -0.5 * (flat.square().sum(1) + flat.shape[1] * math.log(2 * math.pi))
 
     @property
     def prior_std(self) -> float:
@@ -261,6 +271,11 @@ class Trigonometric(Path):
 
     def time_of_ratio(self, ratio: Tensor) -> Tensor:
         return ratio.atan() * 2 / math.pi
+
+
+def distinct(t: Tensor) -> Tensor:
+    """Times (B,), or the one number (1,) that was expanded to all of them, as in each step of a sampler."""
+    return t[:1] if t.stride() == (0,) else t
 
 
 def along(values: Tensor, x: Tensor) -> Tensor:

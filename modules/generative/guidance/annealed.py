@@ -42,6 +42,7 @@ class Colder(Field):
     def __init__(self, model: Conditional, y: Tensor | None, power: float) -> None:
         super().__init__(model.path, lambda x, t: self.sharpened(x, t, model.denoise(x, t, y)))
         self.power = power
+        self.prior_std /= power**0.5
 
     def sharpened(self, x: Tensor, t: Tensor, data: Tensor) -> Tensor:
         """The E[x_0 | x_t] that goes with power times the score: x / alpha + power (D - x / alpha)."""
@@ -52,6 +53,3 @@ class Colder(Field):
         """power score, and power (power - 1) / 2 |score|^2 (B,)."""
         score = self.score(x, t)
         return score, 0.5 * (1 - 1 / self.power) * score.flatten(1).square().sum(1)
-
-    def prior(self, n: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        return super().prior(n, shape, like) / self.power**0.5

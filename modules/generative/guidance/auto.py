@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from torch import Tensor
 
+from modules.generative.gaussian.checkpoints import opened
 from modules.generative.gaussian.field import Field
 from modules.generative.guidance.base import Conditional, Guidance
 
@@ -41,14 +41,6 @@ class Apart(Field):
         """The prediction, away from the weak model's."""
         weak = weaker(self.weak, x).denoise(x, t, self.y)
         return weak + self.scale * (self.model.denoise(x, t, self.y) - weak)
-
-
-@cache
-def opened(path: str) -> Any:
-    """The model of a checkpoint, whose weights stay as they are."""
-    from modules.generative.gaussian.model import GaussianModel
-
-    return GaussianModel.load_from_checkpoint(path).requires_grad_(False)
 
 
 def weaker(path: str, x: Tensor) -> Any:

@@ -35,6 +35,10 @@ class Product(Guidance):
 class Both(Pair):
     """The field of `Product`."""
 
+    def __init__(self, model: Conditional, y: Tensor, label: int) -> None:
+        super().__init__(model, y, label)
+        self.prior_std /= 2**0.5
+
     def combine(self, one: Tensor, other: Tensor, x: Tensor, t: Tensor) -> Tensor:
         return one + other - x / along(self.path.alpha(t), x)
 
@@ -43,6 +47,3 @@ class Both(Pair):
         self.calls += 2
         one, other = (score_of(data, x, t, self.path) for data in self.pair(x, t.to(x).expand(len(x))))
         return one + other, (one * other).flatten(1).sum(1)
-
-    def prior(self, n: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        return super().prior(n, shape, like) / 2**0.5

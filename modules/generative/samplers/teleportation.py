@@ -9,6 +9,7 @@ from torch import Tensor
 
 from compendium.config import instantiate
 from compendium.errors import UserError
+from modules.generative.gaussian.checkpoints import opened
 from modules.generative.gaussian.field import Field
 from modules.generative.samplers.base import Sampler
 
@@ -62,10 +63,9 @@ class Teleportation(Sampler):
 
     def load(self) -> tuple[Tensor, Tensor, Tensor]:
         """Mean, variances and directions of the checkpoint."""
-        from modules.generative.analytic_diffusion import AnalyticDiffusion
-
-        model = AnalyticDiffusion.load_from_checkpoint(self.path)
-        if model.law != "gaussian":
-            raise UserError(f"sampler.gaussian={self.path} holds the law '{model.law}'.", "train it with law=gaussian")
+        model = opened(self.path)
+        law = getattr(model, "law", type(model).__name__)
+        if law != "gaussian":
+            raise UserError(f"sampler.gaussian={self.path} holds the law '{law}'.", "train it with law=gaussian")
         self.moments = model.mean, model.stds.square(), model.vectors
         return self.moments

@@ -43,3 +43,5 @@ def configured(group: str, name: str, **changes):
 
 
 PATHS = sorted(choices("path"))
+GAUSSIAN = [name for name in PATHS if type(configured("path", name)).noise is Path.noise]
+"""Paths whose noise is Gaussian: on them the marginals of `LAW` are mixtures of Gaussians."""

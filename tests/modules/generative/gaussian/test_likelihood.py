@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from modules.generative.gaussian.likelihood import log_prob
-from tests.modules.generative.exact import LAW, PATHS, Known, configured
+from tests.modules.generative.exact import GAUSSIAN, LAW, Known, configured
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("name", GAUSSIAN)
 def test_of_a_mixture(name):
     x = LAW.sample(100, torch.Generator().manual_seed(0)).double()
     found = log_prob(Known(configured("path", name)).field(), x, steps=40)

@@ -11,8 +11,13 @@ import torch
 from compendium.config import choices
 from tests.modules.generative.exact import Known, configured
 
-OPENS = {"reflection": {"weak": "weak.ckpt"}, "teleportation": {"gaussian": "gaussian.ckpt"}}
-SAMPLERS = {name: configured("sampler", name, **OPENS.get(name, {})) for name in sorted(choices("sampler"))}
+NEEDS = {
+    "best_of": {"reward": {"_target_": "modules.generative.rewards.Brightness"}},
+    "reflection": {"weak": "weak.ckpt"},
+    "svdd": {"reward": {"_target_": "modules.generative.rewards.Brightness"}},
+    "teleportation": {"gaussian": "gaussian.ckpt"},
+}
+SAMPLERS = {name: configured("sampler", name, **NEEDS.get(name, {})) for name in sorted(choices("sampler"))}
 DETERMINISTIC = [name for name, sampler in SAMPLERS.items() if sampler.order is not None]
 START = torch.randn(64, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 

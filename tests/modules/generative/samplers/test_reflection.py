@@ -41,7 +41,7 @@ def test_one_reflection_moves_along_the_difference_of_the_scores(pair):
     end = sampler.step(field, x, s, t, {})
     assert field.calls == 3
     back = moved(field, field.data(end, t), end, t, s)
-    from modules.generative.guidance.auto import opened
+    from modules.generative.gaussian.checkpoints import opened
 
     apart = field.score(x, s) - opened(weak).field().score(x, s)
     step = path.noise_ratio(s) - path.noise_ratio(t)

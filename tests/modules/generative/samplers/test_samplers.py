@@ -20,7 +20,7 @@ def drawn(name: str, path: str = "vp", n: int = 4000, steps: int = 200, seed: in
     return configured("sampler", name, **changes).sample(field, start, times)
 
 
-OTHERS = ("annealed_langevin", "feynman_kac", "predictor_corrector", "reflection", "teleportation")
+OTHERS = ("annealed_langevin", "best_of", "feynman_kac", "predictor_corrector", "reflection", "svdd", "teleportation")
 SETTINGS = [(name, {}) for name in sorted(choices("sampler")) if name not in OTHERS]
 SETTINGS += [
     ("ddim", {"eta": 1.0}),
