@@ -1,0 +1,1 @@
+"""Speed of the room `generative` beside its peers, each pair in one process, in turn."""
