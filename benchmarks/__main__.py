@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks import comparisons, epochs, startup, steps
+from benchmarks.generative import memory, sampling, training
 
 if __name__ == "__main__":
     smoke = "--smoke" in sys.argv[1:]
@@ -15,3 +16,9 @@ if __name__ == "__main__":
     epochs.main(2 if smoke else 50)
     print()
     comparisons.main(1 if smoke else 4)
+    print()
+    training.main(1 if smoke else 15)
+    print()
+    sampling.main(1 if smoke else 15)
+    print()
+    memory.main(2 if smoke else 15)
