@@ -94,6 +94,15 @@ class Flow(Protocol):
 
 
 @runtime_checkable
+class Stretching(Protocol):
+    """A flow from noise to data whose stretching is known."""
+
+    def stretching(self, n: int, ratios: Tensor) -> Tensor:
+        """n draws -> singular values of the flow from noise to noise ratios sigma / alpha (K,), falling (K, n, D)."""
+        ...
+
+
+@runtime_checkable
 class Translator(Protocol):
     """A map from draws of another law to the data."""
 

@@ -15,6 +15,7 @@ from compendium.config import instantiate
 from datamodules.spec import DataSpec
 from modules.generative.gaussian import likelihood
 from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.flow_map import singular_values
 from modules.generative.gaussian.paths import Path, along
 from modules.generative.gaussian.targets import target_of, value_of
 from modules.generative.gaussian.weightings import times_of
@@ -118,6 +119,13 @@ class GaussianModel(Method, ABC):
         data = self.denoise(noisy, t)
         velocity = value_of(data, noisy, t, target_of("velocity", path, t), path)
         return (path.end - path.start) * velocity.flatten(1).square().mean(1)
+
+    def stretching(self, n: int, ratios: Tensor) -> Tensor:
+        """n draws -> singular values of the flow from noise to noise ratios sigma / alpha (K,), falling (K, n, D)."""
+        times = self.path.time_of_ratio(ratios.double())
+        start = torch.tensor([self.path.end], dtype=torch.float64)
+        field = self.field()
+        return singular_values(field, field.prior(n, self.spec.shape, self.like), torch.cat([start, times]))
 
     @property
     def like(self) -> Tensor:
