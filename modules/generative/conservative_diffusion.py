@@ -11,7 +11,6 @@ from torch import Tensor
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.generative.diffusion import Diffusion
-from modules.generative.gaussian.paths import along
 
 
 class ConservativeDiffusion(Diffusion):
@@ -41,10 +40,9 @@ class ConservativeDiffusion(Diffusion):
             raise UserError(f"model.target={target}: the gradient stands for the noise.", "model.target=noise")
 
     def predict(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        size = (self.path.alpha(t).square() * self.data_std**2 + self.path.sigma(t).square()).sqrt()
         times, condition = self.path.conditioning(t).expand(len(x)), () if y is None else (y,)
 
         def energy(u: Tensor) -> Tensor:
             return (u * self.net(u, times, *condition)).sum()
 
-        return torch.func.grad(energy)(x / along(size, x))
+        return torch.func.grad(energy)(self.path.scaled(x, t, self.data_std))

@@ -11,7 +11,7 @@ from torch import Tensor
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
 from modules.generative.gaussian.model import GaussianModel
-from modules.generative.gaussian.paths import along, distinct
+from modules.generative.gaussian.paths import distinct
 from modules.generative.gaussian.targets import data_of, target_of
 from modules.generative.gaussian.weightings import law_of_times, times_of, weight_of
 
@@ -71,9 +71,8 @@ class Diffusion(GaussianModel):
 
     def predict(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """The network's target at x_t (B, ...), of times (B,), or (1,) for all."""
-        size = (self.path.alpha(t).square() * self.data_std**2 + self.path.sigma(t).square()).sqrt()
         condition = () if y is None else (y,)
-        return self.net(x / along(size, x), self.path.conditioning(t).expand(len(x)), *condition)
+        return self.net(self.path.scaled(x, t, self.data_std), self.path.conditioning(t).expand(len(x)), *condition)
 
     def loss(self, batch: Unlabelled) -> Tensor:
         x, t, noise = self.noised(batch.x)
@@ -83,7 +82,7 @@ class Diffusion(GaussianModel):
         """Data (B, ...) -> x_t (B, ...), random times (B,) and the noise (B, ...)."""
         t = times_of(self.times, self.path, len(data), data)
         noise = self.path.noise(data)
-        return along(self.path.alpha(t), data) * data + along(self.path.sigma(t), data) * noise, t, noise
+        return self.path.noised(data, t, noise), t, noise
 
     def error(self, predicted: Tensor, data: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Weighted squared error (B,) of the network's predictions (B, ...), a mean over components."""

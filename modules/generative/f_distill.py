@@ -14,8 +14,8 @@ from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
 from modules.generative.distillation import Distillation, denoising, student_of
 from modules.generative.gaussian.model import Node
+from modules.generative.gaussian.noisy import noised
 from modules.generative.gaussian.paths import along
-from modules.generative.gaussian.weightings import times_of
 
 WEIGHTS: dict[str, Callable[[Tensor], Tensor]] = {
     "reverse_kl": torch.ones_like,
@@ -104,14 +104,14 @@ class FDistill(Distillation):
             records = self.generated(len(batch.x))
         if player == "fake":
             return {"fake": denoising(self.fake, records, None)}
-        real, t = self.noised(batch.x)
-        fake, s = self.noised(records)
+        real, t = noised(self.path, self.times, batch.x)
+        fake, s = noised(self.path, self.times, records)
         lost = F.softplus(-self.log_ratio(real, t)) + F.softplus(self.log_ratio(fake, s))
         return {"discriminator": lost.mean()}
 
     def generate(self, records: Tensor) -> dict[str, Tensor]:
         """The generator's terms on its records (B, ...)."""
-        x, t = self.noised(records)
+        x, t = noised(self.path, self.times, records)
         log_ratio = self.log_ratio(x, t)
         terms = {"generator": (self.direction(x.detach(), t, records.detach()) * records).flatten(1).sum(1).mean()}
         return terms | {"adversarial": self.gan * F.softplus(-log_ratio).mean()} if self.gan else terms
@@ -126,15 +126,7 @@ class FDistill(Distillation):
 
     def log_ratio(self, x: Tensor, t: Tensor) -> Tensor:
         """ln r (B,) at x_t (B, ...)."""
-        size = (self.path.alpha(t).square() * self.data_std**2 + self.path.sigma(t).square()).sqrt()
-        return self.discriminator(x / along(size, x), self.path.conditioning(t)).flatten(1).mean(1)
-
-    def noised(self, records: Tensor) -> tuple[Tensor, Tensor]:
-        """Records (B, ...) -> x_t (B, ...) at random times (B,)."""
-        t = times_of(self.times, self.path, len(records), records)
-        return along(self.path.alpha(t), records) * records + along(self.path.sigma(t), records) * torch.randn_like(
-            records
-        ), t
+        return self.discriminator(self.path.scaled(x, t, self.data_std), self.path.conditioning(t)).flatten(1).mean(1)
 
     def generated(self, n: int) -> Tensor:
         """n records (n, ...), with their gradient."""

@@ -12,10 +12,13 @@ from torch import Tensor
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
 from modules.generative.analytic_diffusion import AnalyticDiffusion
-from modules.generative.gaussian.checkpoints import check_path
+from modules.generative.gaussian.checkpoints import frozen
 from modules.generative.gaussian.model import GaussianModel
 from modules.generative.gaussian.noisy import Judge
+from modules.generative.gaussian.paths import Path
 from modules.generative.gaussian.weightings import law_of_times
+
+AXES = ("path", "sampler", "timesteps", "guidance")
 
 MOST_RECORDS = 10_000
 """Training records that are looked at before training starts."""
@@ -49,9 +52,8 @@ class JudgedDiffusion(GaussianModel):
     ) -> None:
         super().__init__(spec, **parts)
         law_of_times(times)
-        self.inner = inner_of(model, spec, {name: parts[name] for name in ("path", "sampler", "timesteps", "guidance")})
+        self.inner = inner_of(model, self.path, spec, {name: parts[name] for name in AXES})
         self.fitted, self.times = model is None, times
-        check_path(self.inner.path, self.path, f"model.model={model}")
         self.data_std = data_std
 
     def judging(self, outputs: int) -> Judge:
@@ -80,8 +82,10 @@ class JudgedDiffusion(GaussianModel):
         return self.inner.denoise(x, t, y)
 
 
-def inner_of(model: str | None, spec: DataSpec | Mapping[str, Any], axes: Mapping[str, Any]) -> GaussianModel:
+def inner_of(
+    model: str | None, path: Path, spec: DataSpec | Mapping[str, Any], axes: Mapping[str, Any]
+) -> GaussianModel:
     """The model of a checkpoint, or a Gaussian that is still to be fitted."""
     if model is None:
         return AnalyticDiffusion(spec, law="gaussian", **axes)
-    return GaussianModel.load_from_checkpoint(model).requires_grad_(False)
+    return frozen(model, path, "model.model")

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from compendium.errors import UserError
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
-from modules.generative.gaussian.noisy import at, noised
+from modules.generative.gaussian.noisy import noised
 from modules.generative.judged import JudgedDiffusion
 
 
@@ -84,7 +84,7 @@ class MinorityDiffusion(JudgedDiffusion):
         probes = len(self.noise)
         repeated = x.expand(probes, *x.shape).flatten(0, 1)
         t = torch.full((len(repeated),), self.time, device=x.device, dtype=x.dtype)
-        found = self.inner.denoise(at(self.path, repeated, t, self.noise.repeat_interleave(len(x), 0)), t)
+        found = self.inner.denoise(self.path.noised(repeated, t, self.noise.repeat_interleave(len(x), 0)), t)
         return (found - repeated).flatten(1).norm(dim=1).view(probes, -1).mean(0)
 
     def level(self, x: Tensor) -> Tensor:

@@ -77,11 +77,10 @@ class ScoreDistillationSampling(Distillation):
     def direction(self, theta: Tensor) -> Tensor:
         """sigma^2 (eps_teacher - eps) at random t and eps, for the particles (n, ...): they go against it."""
         t = times_of(self.times, self.path, len(theta), theta)
-        noise = torch.randn_like(theta)
-        sigma = along(self.path.sigma(t), theta)
-        x = along(self.path.alpha(t), theta) * theta + sigma * noise
+        noise = self.path.noise(theta)
+        x = self.path.noised(theta, t, noise)
         wanted = noise_of(self.guided(x, t, self.label), x, t, self.path)
-        return sigma.square() * (wanted - self.own_noise(x, t, noise))
+        return along(self.path.sigma(t).square(), theta) * (wanted - self.own_noise(x, t, noise))
 
     def own_noise(self, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """E[eps | x_t] (n, ...) under the law of the particles: of one particle it is the noise that was drawn."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,7 +24,6 @@ class Field:
     Attributes:
         calls: how many network evaluations of a whole batch were made so far.
         prior_mean: mean of what sampling starts from: a number, or one per draw (n, ...).
-        prior_std: its standard deviation.
     """
 
     cost = 1
@@ -34,7 +34,11 @@ class Field:
         self.denoiser = denoiser
         self.calls = 0
         self.prior_mean: Tensor | float = 0.0
-        self.prior_std = path.prior_std
+
+    @cached_property
+    def prior_std(self) -> float:
+        """Standard deviation of what sampling starts from: the path's, unless it is set."""
+        return self.path.prior_std
 
     def data(self, x: Tensor, t: Tensor) -> Tensor:
         """x (B, ...) at the time t, a single number -> E[x_0 | x_t] (B, ...)."""

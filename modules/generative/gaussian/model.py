@@ -16,7 +16,7 @@ from datamodules.spec import DataSpec
 from modules.generative.gaussian import likelihood
 from modules.generative.gaussian.field import Field
 from modules.generative.gaussian.flow_map import singular_values
-from modules.generative.gaussian.paths import Path, along
+from modules.generative.gaussian.paths import Path
 from modules.generative.gaussian.targets import target_of, value_of
 from modules.generative.gaussian.weightings import times_of
 from modules.generative.guidance.base import Guidance
@@ -115,7 +115,7 @@ class GaussianModel(Method, ABC):
         """Records (B, ...) -> (path's length in time) |v(x_t, t)|^2 / dimensions (B,), at random times and noise."""
         path = self.path
         t, noise = times_of("uniform", path, len(x), x), path.noise(x)
-        noisy = along(path.alpha(t), x) * x + along(path.sigma(t), x) * noise
+        noisy = path.noised(x, t, noise)
         data = self.denoise(noisy, t)
         velocity = value_of(data, noisy, t, target_of("velocity", path, t), path)
         return (path.end - path.start) * velocity.flatten(1).square().mean(1)

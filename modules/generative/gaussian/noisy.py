@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from modules.generative.gaussian.paths import Path, along
+from modules.generative.gaussian.paths import Path
 from modules.generative.gaussian.weightings import times_of
 
 
@@ -23,16 +23,10 @@ class Judge(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """x_t (B, ...), t (B,) -> (B, outputs)."""
-        size = (self.path.alpha(t).square() * self.data_std**2 + self.path.sigma(t).square()).sqrt()
-        return self.net(x / along(size, x), self.path.conditioning(t))
+        return self.net(self.path.scaled(x, t, self.data_std), self.path.conditioning(t))
 
 
 def noised(path: Path, times: str, data: Tensor) -> tuple[Tensor, Tensor]:
     """Records (B, ...) -> x_t (B, ...) and its random times (B,), of the law `times` of `weightings.py`."""
     t = times_of(times, path, len(data), data)
-    return at(path, data, t, path.noise(data)), t
-
-
-def at(path: Path, data: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-    """alpha x_0 + sigma eps (B, ...) for t (B,)."""
-    return along(path.alpha(t), data) * data + along(path.sigma(t), data) * noise
+    return path.noised(data, t, path.noise(data)), t

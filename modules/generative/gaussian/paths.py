@@ -78,6 +78,14 @@ class Path(ABC):
         """What a network is told of the time, between 0 and 1."""
         return t / self.end
 
+    def noised(self, data: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """x_t = alpha x_0 + sigma eps (B, ...), of records and noise (B, ...) at times (B,)."""
+        return along(self.alpha(t), data) * data + along(self.sigma(t), data) * noise
+
+    def scaled(self, x: Tensor, t: Tensor, data_std: float) -> Tensor:
+        """x_t (B, ...) at times (B,), over its standard deviation for data of standard deviation `data_std`."""
+        return x / along((self.alpha(t).square() * data_std**2 + self.sigma(t).square()).sqrt(), x)
+
     def noise(self, like: Tensor) -> Tensor:
         """Draws of eps, in the shape, precision and place of records `like` (B, ...)."""
         return torch.randn_like(like)
