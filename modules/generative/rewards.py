@@ -10,7 +10,7 @@ from torch import Tensor
 
 from compendium.config import instantiate
 from compendium.errors import UserError
-from modules.generative.gaussian.checkpoints import opened
+from modules.generative.gaussian.checkpoints import opened_for
 
 
 class Reward(Protocol):
@@ -90,7 +90,7 @@ class Learned:
         self.value = value
 
     def __call__(self, x: Tensor) -> Tensor:
-        model = opened(self.value).to(device=x.device, dtype=x.dtype)
+        model = opened_for(self.value, x)
         return model.value_at(x, torch.full((len(x),), model.path.start, device=x.device, dtype=x.dtype))
 
 

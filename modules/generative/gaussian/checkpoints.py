@@ -35,6 +35,11 @@ def opened(checkpoint: str) -> Any:
     return Method.load_from_checkpoint(checkpoint).requires_grad_(False)
 
 
+def opened_for(checkpoint: str, x: Tensor) -> Any:
+    """The model of a checkpoint, opened once, where and as precise as records."""
+    return opened(checkpoint).to(device=x.device, dtype=x.dtype)
+
+
 def check_path(trained: Path, path: Path, where: str) -> None:
     """Refuse a model of another path.
 

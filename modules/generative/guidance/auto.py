@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
-from modules.generative.gaussian.checkpoints import opened
+from modules.generative.gaussian.checkpoints import opened_for
 from modules.generative.gaussian.field import Field
 from modules.generative.guidance.base import Conditional, Guidance
 
@@ -39,10 +37,5 @@ class Apart(Field):
 
     def apart(self, x: Tensor, t: Tensor) -> Tensor:
         """The prediction, away from the weak model's."""
-        weak = weaker(self.weak, x).denoise(x, t, self.y)
+        weak = opened_for(self.weak, x).denoise(x, t, self.y)
         return weak + self.scale * (self.model.denoise(x, t, self.y) - weak)
-
-
-def weaker(path: str, x: Tensor) -> Any:
-    """The model of a checkpoint, where and as precise as records."""
-    return opened(path).to(device=x.device, dtype=x.dtype)

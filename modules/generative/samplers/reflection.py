@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from compendium.errors import UserError
+from modules.generative.gaussian.checkpoints import opened_for
 from modules.generative.gaussian.field import Field
-from modules.generative.guidance.auto import weaker
 from modules.generative.samplers.base import Sampler
 from modules.generative.samplers.ddim import moved
 
@@ -47,7 +47,7 @@ class Reflection(Sampler):
         there = moved(field, field.data(x, s), x, s, t)
         if t < self.last:
             return there
-        back = Field(field.path, weaker(self.weak, x).denoise)
+        back = Field(field.path, opened_for(self.weak, x).denoise)
         x = moved(back, back.data(there, t), there, t, s)
         field.calls += back.calls
         return moved(field, field.data(x, s), x, s, t)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compendium.errors import UserError
-from modules.generative.gaussian.checkpoints import check_path, opened
+from modules.generative.gaussian.checkpoints import check_path, opened_for
 from modules.generative.gaussian.field import Field
 from modules.generative.rewards import named
 from modules.generative.samplers.ddpm import DDPM
@@ -75,7 +75,7 @@ class SVDD(DDPM):
             field.calls += field.cost * (self.proposals - 1)
             assert self.reward is not None
             return self.reward(data), data
-        judge = opened(self.learned).to(device=x.device, dtype=x.dtype)
+        judge = opened_for(self.learned, x)
         check_path(judge.path, field.path, f"sampler.value={self.learned}")
         field.calls += self.proposals
         return judge.value_at(x, t.to(x).expand(len(x))), None
