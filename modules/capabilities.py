@@ -124,6 +124,42 @@ class ConditionalSampler(Protocol):
 
 
 @runtime_checkable
+class TextSampler(Protocol):
+    """Draws of pictures given their captions."""
+
+    def sample_for(self, caption: Tensor) -> Tensor:
+        """Captions int64 (n, T) -> one draw of each (n, ...), in the range in which the method receives data."""
+        ...
+
+
+@runtime_checkable
+class Captioner(Protocol):
+    """Captions of pictures."""
+
+    def caption(self, x: Tensor) -> Tensor:
+        """Pictures (n, ...) -> captions int64 (n, T), words of the method's spec and then 0."""
+        ...
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """Records through a code and back."""
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> what its code says of it (B, ...), a draw where the decoder draws."""
+        ...
+
+
+@runtime_checkable
+class JointSampler(Protocol):
+    """Draws of `x` together with their classes."""
+
+    def sample_pairs(self, n: int) -> tuple[Tensor, Tensor]:
+        """n draws (n, ...), in the range in which the method receives data, and their classes int64 (n,)."""
+        ...
+
+
+@runtime_checkable
 class Inpainter(Protocol):
     """Hidden parts of pictures, filled in."""
 
@@ -198,4 +234,17 @@ class Selector(Protocol):
 
     def select(self, task: SelectionTask) -> Tensor:
         """B problems -> which records of each pool are chosen, bool (B, m). `task.pool_y` is NaN."""
+        ...
+
+
+@runtime_checkable
+class Adapted(Protocol):
+    """A trained model that a few weights were adapted in."""
+
+    def trained_weights(self) -> int:
+        """How many numbers are trained."""
+        ...
+
+    def energy_change(self) -> float:
+        """Largest relative change of a layer's hyperspherical energy."""
         ...

@@ -1,0 +1,1 @@
+"""Ways to change a trained network by a few weights. One file each; `conf/adapter` chooses."""
