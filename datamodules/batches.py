@@ -52,6 +52,13 @@ class Masked(NamedTuple):
     mask: Tensor
 
 
+class Captioned(NamedTuple):
+    """Pictures with captions: `x` float (B, C, H, W) and `caption` int64 (B, T), words and then 0 up to T."""
+
+    x: Tensor
+    caption: Tensor
+
+
 class SelectionTask(NamedTuple):
     """Problems of selection, B at once: which records of a pool have a target above `threshold` (B,)?
 

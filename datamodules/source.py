@@ -45,6 +45,31 @@ class Truth(Protocol):
         ...
 
 
+class Reader(Protocol):
+    """Tells whether pictures show what captions say."""
+
+    def judge(self, x: Tensor, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Pictures float (n, C, H, W) in [0, 1] and n captions -> figures (n,) each, NaN for what is not asked."""
+        ...
+
+
+@dataclass
+class Captions:
+    """What is said of pictures.
+
+    Attributes:
+        texts: a caption per record.
+        words: all words that there are, where the source knows them; empty: those of the training captions.
+        objects: what is seen in each record, and its box (left, top, width, height) in pixels; empty where unknown.
+        reader: who tells whether a picture shows what a caption says, where somebody can.
+    """
+
+    texts: Sequence[str]
+    words: Sequence[str] = ()
+    objects: Sequence[Sequence[tuple[str, tuple[float, float, float, float]]]] = ()
+    reader: Reader | None = None
+
+
 @dataclass
 class Records:
     """What a source loads.
@@ -57,6 +82,7 @@ class Records:
         documents: for `text`, the documents per split (`train` alone if the source does not split); no columns.
         splits: row numbers of the splits that the source itself defines; the DataModule makes the missing ones.
         truth: the exact law, where the records were drawn from a known density.
+        captions: of pictures, where there are any.
     """
 
     spec: DataSpec
@@ -64,6 +90,7 @@ class Records:
     documents: Mapping[str, Sequence[str]] = field(default_factory=dict)
     splits: Mapping[str, Tensor] = field(default_factory=dict)
     truth: Truth | None = None
+    captions: Captions | None = None
 
 
 class Source(ABC):

@@ -25,6 +25,9 @@ class DataSpec:
             None for continuous data. Bits per dimension are only defined where it is set.
         bounds: lowest and highest value of `x` as the method receives it; None where it is unbounded.
         vocabulary: number of tokens of `text`, once a presentation has chosen the tokens.
+        words: of captions, in the order of their ids: 0 fills captions up, 1 is any word that is not known; empty
+            where there are no captions.
+        caption: number of words to which captions are filled up; None where there are none.
         sizes: number of records per split: `train`, `validation`, `test`.
     """
 
@@ -37,6 +40,8 @@ class DataSpec:
     levels: int | None = None
     bounds: tuple[float, float] | None = None
     vocabulary: int | None = None
+    words: tuple[str, ...] = ()
+    caption: int | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -50,7 +55,7 @@ class DataSpec:
     def to_dict(self) -> dict[str, Any]:
         """The same values in lists, dicts and scalars, as `torch.load(weights_only=True)` reads them back."""
         plain = asdict(self)
-        for key in ("shape", "classes", "features", "bounds"):
+        for key in ("shape", "classes", "features", "bounds", "words"):
             plain[key] = None if plain[key] is None else list(plain[key])
         plain["sizes"] = dict(self.sizes)
         return plain
@@ -61,7 +66,7 @@ class DataSpec:
         if isinstance(spec, DataSpec):
             return spec
         values = dict(spec)
-        for key in ("shape", "classes", "features", "bounds"):
+        for key in ("shape", "classes", "features", "bounds", "words"):
             if values.get(key) is not None:
                 values[key] = tuple(values[key])
         return cls(**values)

@@ -1,7 +1,9 @@
-"""Text as token ids, without a library: bytes and characters."""
+"""Text as token ids, without a library: bytes, characters, and the words of captions."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -64,6 +66,34 @@ class Characters:
     def decode(self, ids: Tensor) -> str:
         alphabet = [SEPARATOR, self.UNKNOWN, *self.characters]
         return "".join(alphabet[index] for index in ids.tolist())
+
+
+class Words:
+    """Words and punctuation marks in lower case: 0 fills captions up, 1 is any word that is not known.
+
+    Args:
+        known: the words, in the order of their ids from 2 on.
+    """
+
+    UNKNOWN = "\ufffd"
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self.words = ("", self.UNKNOWN, *known)
+        self.ids = {word: index for index, word in enumerate(self.words)}
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """Text -> its words and punctuation marks."""
+        return re.findall(r"\w+|[^\w\s]", text.lower())
+
+    def encode(self, text: str, length: int) -> Tensor:
+        """Text -> ids int64 (length,), cut off or filled up with 0."""
+        ids = [self.ids.get(word, 1) for word in self.split(text)[:length]]
+        return torch.tensor(ids + [0] * (length - len(ids)))
+
+    def decode(self, ids: Tensor) -> str:
+        """Ids (T,), negative ones for nothing -> text, words apart by spaces."""
+        return " ".join(self.words[index] for index in ids.tolist() if index > 0)
 
 
 TOKENIZERS = {"byte": Bytes, "character": Characters}

@@ -65,11 +65,22 @@ class DiT(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """x (B, C, H, W), t (B,) if `time`, y int64 (B,) if `classes`, -1 for any -> (B, *out_shape)."""
-        h = self.tokens(F.unfold(x, self.patch, stride=self.patch).transpose(1, 2)) + self.positions
-        c = self.condition(t, y)
-        c = F.silu(c if isinstance(c, Tensor) else h.new_zeros(len(h), h.shape[2]))
+        h, c = self.read(x), self.conditioned(len(x), t, y)
         for block in self.blocks:
             h = block(h, c)
+        return self.write(h, c)
+
+    def read(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> its patches with their positions (B, T, width)."""
+        return self.tokens(F.unfold(x, self.patch, stride=self.patch).transpose(1, 2)) + self.positions
+
+    def conditioned(self, n: int, t: Tensor | None, y: Tensor | None) -> Tensor:
+        """What n records are conditioned on, (n, width) or (1, width) for all."""
+        c = self.condition(t, y)
+        return F.silu(c if isinstance(c, Tensor) else self.last.weight.new_zeros(n, self.last.in_features))
+
+    def write(self, h: Tensor, c: Tensor) -> Tensor:
+        """Patches (B, T, width), c (B, width) -> (B, *out_shape)."""
         scale, shift = self.modulation(c)[:, None].chunk(2, dim=2)
         h = self.last(self.norm(h) * (1 + scale) + shift)
         return F.fold(

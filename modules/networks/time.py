@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from compendium.errors import UserError
+
 
 class TimeEmbedding(nn.Module):
     """t (B,) in [0, 1] -> (B, width): sines and cosines of geometrically spaced frequencies, then two linear layers.
@@ -18,6 +20,8 @@ class TimeEmbedding(nn.Module):
         frequencies: number of sine-cosine pairs, from pi / 2 to `highest` * pi / 2.
         highest: ratio of the highest to the lowest frequency.
     """
+
+    scales: Tensor
 
     def __init__(self, width: int, frequencies: int = 16, highest: float = 64.0) -> None:
         super().__init__()
@@ -31,7 +35,7 @@ class TimeEmbedding(nn.Module):
 
 
 class Conditioning(nn.Module):
-    """What a field is conditioned on, as one vector: a time, a class, or both added up.
+    """What a field is conditioned on, a time, a class, or both, added up. For two times see `with_horizon`.
 
     Args:
         width: number of features.
@@ -42,17 +46,43 @@ class Conditioning(nn.Module):
     def __init__(self, width: int, time: bool, classes: int) -> None:
         super().__init__()
         self.classes = classes
+        self.width = width
         self.time = TimeEmbedding(width) if time else None
+        self.horizon: TimeEmbedding | None = None
         self.label = nn.Embedding(classes + 1, width) if classes else None
 
     def forward(self, t: Tensor | None, y: Tensor | None) -> Tensor | float:
-        """t (B,), y int64 (B,) with -1 for any class, None for all of them -> (B, width); 0 without either."""
+        """t (B,), y int64 (B,) with -1 for any class, None for all of them -> (B, width); 0 without either.
+
+        With a horizon t may be (B, 2), a time and the one to go to; (B,) goes nowhere.
+        """
         features: Tensor | float = 0.0
         if self.time is not None:
             assert t is not None, "this network was built with a time"
+            t, end = t.unbind(1) if t.dim() == 2 else (t, t)
             features = self.time(t)
+            if self.horizon is not None:
+                features = features + self.horizon(end)
         if self.label is not None:
-            assert t is not None or y is not None
-            y = torch.full_like(t, -1, dtype=torch.long) if y is None else y
+            if y is None:
+                assert t is not None
+                y = torch.full_like(t, -1, dtype=torch.long)
             features = features + self.label(torch.where(y < 0, self.classes, y))
         return features
+
+
+def with_horizon(net: nn.Module) -> nn.Module:
+    """Let a network of a time see a second one beside it, as t (B, 2); it begins as it was, whatever the second is.
+
+    Raises:
+        UserError: a network that has no `Conditioning` with a time.
+    """
+    conditionings = [part for part in net.modules() if isinstance(part, Conditioning) and part.time is not None]
+    if not conditionings:
+        raise UserError(f"{type(net).__name__} has no time to put a second one beside.", "net=field, net=dit")
+    for part in conditionings:
+        like = next(part.parameters())
+        part.horizon = TimeEmbedding(part.width).to(like)
+        for weight in part.horizon.layers[-1].parameters():
+            nn.init.zeros_(weight)
+    return net

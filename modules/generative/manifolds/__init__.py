@@ -1,0 +1,1 @@
+"""Generative models of records on a manifold."""
