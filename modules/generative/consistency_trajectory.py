@@ -56,7 +56,7 @@ class ConsistencyTrajectory(Distillation):
             to k. At least 1, below `levels`. Default 17, there.
         ends: where jumps go in training: `any` earlier time, or `data`, the path's start.
         dsm: weight of the denoising loss, at least 0. Default 1, there.
-        gan: weight of the adversarial term, at least 0; 0 leaves the discriminator out.
+        gan: weight of the adversarial term, at least 0; 0 leaves the discriminator out. Default 0.1, ours.
         decay: of the moving average G', in [0, 1). Default 0.999, there.
         jumps: of a draw, at least 1.
         gamma: share of the noise that is drawn anew after each jump but the last, from 0 to 1.

@@ -41,18 +41,14 @@ class TextDiffusion(Diffusion):
         self, spec: DataSpec | Mapping[str, Any], drop: float = 0.1, model: str | None = None, **parts: Any
     ) -> None:
         super().__init__(spec, **parts)
+        if not self.spec.words:
+            raise UserError(f"'{self.spec.name}' is shown without captions.", "choose datamodule=captioned")
         if not 0 <= drop < 1:
             raise UserError(f"model.drop={drop}: a share of the records, in [0, 1).")
         self.drop = drop
         if model is not None:
             self.restore(read_checkpoint(model, "cpu")["state_dict"], model)
             self.hparams["model"] = None  # the weights are its own from here on
-
-    @classmethod
-    def check(cls, spec: DataSpec) -> None:
-        super().check(spec)
-        if not spec.words:
-            raise UserError(f"'{spec.name}' is shown without captions.", "choose datamodule=captioned")
 
     def network(self) -> dict[str, Any]:
         return {"words": len(self.spec.words)}

@@ -36,7 +36,7 @@ class TextDiT(DiT):
         self,
         in_shape: tuple[int, int, int],
         out_shape: tuple[int, int, int],
-        words: int,
+        words: int = 2,
         read: int = 1,
         ordered: bool = True,
         tenor: bool = False,

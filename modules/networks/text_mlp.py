@@ -39,7 +39,7 @@ class TextMLP(nn.Module):
         self,
         in_shape: tuple[int, ...],
         out_shape: tuple[int, ...],
-        words: int,
+        words: int = 2,
         read: int = 0,
         ordered: bool = True,
         tenor: bool = False,
