@@ -68,10 +68,14 @@ class Plan:
 
     def waits_for(self, job: Job) -> list[Path]:
         """Folders of the stages that must be done before a run starts."""
-        places = [place for place, one in self.jobs.items() if one.run.folder == job.run.folder]
-        places = places or [place for place, one in self.stages.items() if one.run.folder == job.run.folder]
-        name, seed = places[0]
-        names = self.points[name].stages if name in self.points else stages_of(self.claim.stages.get(name, ""))
+        # An arm and a stage may share a name: each is looked up in its own place.
+        arms = [place for place, one in self.jobs.items() if one.run.folder == job.run.folder]
+        if arms:
+            name, seed = arms[0]
+            names = self.points[name].stages
+        else:
+            name, seed = next(place for place, one in self.stages.items() if one.run.folder == job.run.folder)
+            names = stages_of(self.claim.stages[name])
         return [self.stages[stage, seed].run.folder for stage in names]
 
     @cached_property

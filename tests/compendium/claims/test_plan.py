@@ -85,6 +85,16 @@ def test_stages_can_start_from_stages():
     assert found.waits_for(found.jobs["b", 0]) == []
 
 
+def test_an_arm_and_a_stage_of_the_same_name_do_not_wait_for_themselves():
+    found = planned(
+        stages={"first": BASE, "a": f"{BASE} weights={{first}} optimizer.lr=0.1"},
+        arms={"a": "weights={a} net.width=8", "b": ""},
+    )
+    stage = found.stages["a", 0]
+    assert found.waits_for(found.jobs["a", 0]) == [stage.run.folder]
+    assert found.waits_for(stage) == [found.stages["first", 0].run.folder]
+
+
 def test_what_is_compared_has_a_name_of_its_own():
     assert planned().identity == planned().identity
     assert planned().identity != planned(seeds=3).identity
