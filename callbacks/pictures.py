@@ -55,6 +55,28 @@ def panels(sets: Mapping[str, Tensor], spec: DataSpec, title: str) -> Figure:
     return figure
 
 
+def plane(titles: Sequence[str], spec: DataSpec, title: str) -> tuple[Figure, Sequence[Axes]]:
+    """An empty figure with a square panel per title, for vectors of two components."""
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(4.3 * len(titles), 4.8), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
+    figure.suptitle(title, fontsize=13)
+    axes = figure.subplots(1, len(titles), squeeze=False)[0]
+    names = spec.features if len(spec.features) == 2 else ("x1", "x2")
+    for axis, name in zip(axes, titles, strict=True):
+        axis.set_title(name, fontsize=10.5)
+        axis.set(xlabel=names[0], ylabel=names[1], box_aspect=1)
+    return figure, axes
+
+
+def limits(values: Tensor) -> tuple[float, float]:
+    """Numbers (N,) -> the lowest and the highest with a margin."""
+    low, high = float(values.min()), float(values.max())
+    margin = 0.08 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, to a temporary name first: a reader never sees half a picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +111,7 @@ def _grids(axes: Sequence[Axes], sets: Mapping[str, Tensor], spec: DataSpec) -> 
 
 
 def _histograms(axes: Sequence[Axes], sets: Mapping[str, Tensor], spec: DataSpec) -> None:
-    low, high = _limits(list(sets.values())[-1].flatten())
+    low, high = limits(list(sets.values())[-1].flatten())
     edges = np.linspace(low, high, 51)
     for axis, x in zip(axes, sets.values(), strict=True):
         # Shares of all records, in the frame or not: what lies outside is missing from the area.
@@ -111,14 +133,14 @@ def _scatters(axes: Sequence[Axes], sets: Mapping[str, Tensor], spec: DataSpec) 
         basis = torch.linalg.svd(real - centre, full_matrices=False).Vh[:2].T
         names = ("first principal component of the real records", "second principal component")
     shown = [(x - centre) @ basis for x in sets.values()]
-    limits = [_limits(column) for column in shown[-1].T]
+    frame = [limits(column) for column in shown[-1].T]
     for axis, points in zip(axes, shown, strict=True):
         # Fewer points may be larger and darker; many must stay apart.
         size = min(9.0, max(1.5, 6000 / max(len(points), 1)))
         axis.scatter(
             points[:, 0].numpy(), points[:, 1].numpy(), s=size, alpha=0.55, color=INK, linewidths=0, rasterized=True
         )
-        axis.set(xlim=limits[0], ylim=limits[1], xlabel=names[0], ylabel=names[1], box_aspect=1)
+        axis.set(xlim=frame[0], ylim=frame[1], xlabel=names[0], ylabel=names[1], box_aspect=1)
         axis.grid(alpha=0.25, linewidth=0.5)
 
 
@@ -130,9 +152,3 @@ def _outside(axis: Axes) -> str:
     low, high = torch.tensor([axis.get_xlim(), axis.get_ylim()]).T
     count = int(((points < low) | (points > high)).any(1).sum())
     return f", {count} of them outside the frame" if count else ""
-
-
-def _limits(values: Tensor) -> tuple[float, float]:
-    low, high = float(values.min()), float(values.max())
-    margin = 0.08 * (high - low) or 1.0
-    return low - margin, high + margin

@@ -142,6 +142,15 @@ class Captioner(Protocol):
 
 
 @runtime_checkable
+class TrajectorySampler(Protocol):
+    """Draws, and how they came about."""
+
+    def trajectories(self, n: int) -> Tensor:
+        """The states of n draws (steps, n, ...), from noise to the draws themselves, in one scale."""
+        ...
+
+
+@runtime_checkable
 class Autoencoder(Protocol):
     """Records through a code and back."""
 

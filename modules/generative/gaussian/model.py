@@ -88,6 +88,24 @@ class GaussianModel(Method, ABC):
         self.evaluations = float(field.calls)
         return draws
 
+    @torch.no_grad()
+    def trajectories(self, n: int) -> Tensor:
+        """n draws as `sample` makes them, at each evaluation of the field and at the end (steps, n, ...).
+
+        States are scaled so that data and noise of all times have one standard deviation, that of the draws.
+        """
+        field, seen = self.field(), []
+        data = field.data
+
+        def recorded(x: Tensor, t: Tensor) -> Tensor:
+            seen.append((x, t))
+            return data(x, t)
+
+        field.data = recorded  # type: ignore[method-assign]
+        draws = self.draw(field, n)
+        std = float(draws.std())
+        return torch.stack([*(std * self.path.scaled(x, t.to(x).view(1), std) for x, t in seen), draws])
+
     def function_evaluations(self) -> float:
         """Evaluations of the network per draw in the last call of `sample`; a conditional and an unconditional one are
         two, whether or not they travel in one batch.
