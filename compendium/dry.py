@@ -114,8 +114,9 @@ def check_data(spec: Any, config: Mapping[str, Any], model: Blueprint | None, pr
         mend = str(plan.attributes.get("otherwise") or "")
         check_fit(spec, who, plan.attributes["kinds"], plan.attributes["targets"], mend)
     node = config["net"] or {}
-    if chosen := node if "_target_" in node else node.get(spec.kind):
-        check_net(str(chosen["_target_"]), spec.kind)
+    kind = (model.attributes.get("net_kind") if model else None) or spec.kind
+    if chosen := node if "_target_" in node else node.get(kind):
+        check_net(str(chosen["_target_"]), kind)
     if model and model.methods.get("check") != "modules.method.Method":
         locate(str(config["model"]["_target_"]), "model").check(spec)  # it checks more than attributes can tell
 

@@ -48,6 +48,8 @@ class Method(LightningModule):
     """What records it can learn from."""
     targets: ClassVar[tuple[str | None, ...]] = (None, "class", "real")
     """What targets, None for no target."""
+    net_kind: ClassVar[str | None] = None
+    """What the network reads, where that is another kind than the records: `text`, if pictures become tokens."""
     otherwise: ClassVar[str] = ""
     """A way out for whoever has other data, such as the method that does take it."""
     papers: ClassVar[tuple[str, ...]] = ()
@@ -97,19 +99,19 @@ class Method(LightningModule):
 
     def build(self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], **arguments: Any) -> nn.Module:
         """The network that the config asks for, from `in_shape` to `out_shape` (both without the batch dimension)."""
-        net = self._net
+        net, kind = self._net, self.net_kind or self.spec.kind
         if isinstance(net, nn.Module):
             return net
         if net is None:
             raise UserError(f"{type(self).__name__} needs a network.", "choose one with net=...")
         if "_target_" not in net:
-            if self.spec.kind not in net:
+            if kind not in net:
                 raise UserError(
-                    f"this net has no network for {self.spec.kind} data, only for {', '.join(net)}.",
+                    f"this net has no network for {kind} data, only for {', '.join(net)}.",
                     "choose another with net=...",
                 )
-            net = net[self.spec.kind]
-        check_net(str(net["_target_"]), self.spec.kind)
+            net = net[kind]
+        check_net(str(net["_target_"]), kind)
         return instantiate(net, where="net", in_shape=tuple(in_shape), out_shape=tuple(out_shape), **arguments)
 
     # What Lightning calls

@@ -26,21 +26,14 @@ class AutoregressiveTokens(TokenPictures):
         parts: `net` (a causal transformer over tokens), `optimizer`, `schedule`.
     """
 
+    net_kind = "text"
+
     def __init__(self, spec: DataSpec | Mapping[str, Any], tokenizer: str | None = None, **parts: Any) -> None:
         super().__init__(spec, tokenizer=tokenizer, **parts)
         self.slots = self.length * self.depth
         # Each depth has words of its own, and so does each class, which comes first.
         self.words = self.depth * self.codes
         self.net = self.build((self.slots,), (self.words + len(self.spec.classes),))
-
-    def build(self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], **arguments: Any) -> torch.nn.Module:
-        """The network reads tokens, not pictures."""
-        own = self.spec
-        try:
-            self.spec = own.but(kind="text")
-            return super().build(in_shape, out_shape, **arguments)
-        finally:
-            self.spec = own
 
     def text(self, tokens: Tensor) -> Tensor:
         """Tokens (B, L, D) -> words (B, L D)."""
