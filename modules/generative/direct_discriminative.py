@@ -68,7 +68,7 @@ class DirectDiscriminative(GaussianModel):
         model: str | None = None,
         alpha: float = 1.0,
         beta: float = 1.0,
-        fakes: int = 10_000,
+        fakes: int = 1000,
         **parts: Any,
     ) -> None:
         super().__init__(spec, **parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,12 @@ TINY = [
 ]
 
 FEW = [
-    f"callbacks.evaluation.{name}.n=40"
+    f"callbacks.evaluation.{name}.{key}=40"
     for name, path in choices("callbacks/evaluation").items()
-    if "\nn: " in path.read_text(encoding="utf-8")
+    for key in ("n", "limit")
+    if re.search(rf"\n{key}: \d", path.read_text(encoding="utf-8"))
 ]
-"""Default evaluations of 40 draws: a guided diffusion model of pictures takes minutes for a thousand on one core."""
+"""Default evaluations of 40 draws or records: of a thousand they take minutes on one core."""
 
 
 def planned(model: str, runs: Path, *more: str) -> Run:
