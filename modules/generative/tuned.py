@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from compendium.config import instantiate
+from compendium.errors import UserError
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
 from modules.generative.diffusion import Diffusion
@@ -43,6 +44,8 @@ class TunedDiffusion(GaussianModel):
         **parts: Any,
     ) -> None:
         super().__init__(spec, **parts)
+        if rank < 1:
+            raise UserError(f"model.rank={rank}: at least 1.")
         self.reward: Reward = instantiate(reward, where="model.reward")
         axes = ("path", "sampler", "timesteps", "guidance", "net")
         self.inner = trained(model, spec, {name: parts[name] for name in axes if name in parts})
