@@ -122,11 +122,13 @@ class Method(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.asking is not None:
             return (
-                self.asking.note(batch) if isinstance(self.asking, Evaluations) else self.asking.note(self.total(batch))
+                self.asking.note(batch)
+                if isinstance(self.asking, Evaluations)
+                else self.asking.note(self.total_loss(batch))
             )
-        return self.total(batch)
+        return self.total_loss(batch)
 
-    def total(self, batch: Any) -> Tensor:
+    def total_loss(self, batch: Any) -> Tensor:
         """The sum of the loss's terms, which are kept for the log."""
         value = self.loss(batch)
         if isinstance(value, dict):
@@ -177,7 +179,7 @@ class Method(LightningModule):
         if hasattr(optimizer, "watch"):
             optimizer.watch(self)
         asks = asked(optimizer)
-        self.asking = {"gradients": None, "loss": StepLoss(), "evaluations": Evaluations(self.total)}[asks]
+        self.asking = {"gradients": None, "loss": StepLoss(), "evaluations": Evaluations(self.total_loss)}[asks]
         if self.asking is None:
             return
         name = type(optimizer).__name__

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.paths import remembering
 
 
 class Sampler(ABC):
@@ -51,6 +52,8 @@ class Sampler(ABC):
             times: falling, float64 (steps,).
         """
         memory: dict[str, Any] = {}
-        for s, t in pairwise(times):
+        stops = list(times)
+        field.path = remembering(field.path, stops)
+        for s, t in pairwise(stops):
             x = self.step(field, x, s, t, memory)
-        return field.data(x, times[-1]) if self.denoise else x
+        return field.data(x, stops[-1]) if self.denoise else x
