@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args, get_type_hints
 
 from compendium.config import choices, choices_tagged
 from compendium.errors import UserError
@@ -58,6 +59,26 @@ def check_pair(wanted: type, given: type, chosen: Mapping[str, str]) -> None:
         f"yields {given.__name__}.",
         f"datamodules that would do: {', '.join(fitting)}",
     )
+
+
+def check_shapes(network: type, **shapes: tuple[int, ...]) -> None:
+    """Refuse a network between shapes of another rank than its constructor is annotated with.
+
+    Args:
+        network: its class.
+        shapes: what it would be built with, `in_shape` and `out_shape`.
+
+    Raises:
+        UserError: which shape it would have, and how many sides it takes.
+    """
+    hints = get_type_hints(network.__init__)  # type: ignore[misc]
+    for name, shape in shapes.items():
+        sides = get_args(hints.get(name))
+        if sides and Ellipsis not in sides and len(sides) != len(shape):
+            raise UserError(
+                f"net: {network.__name__} takes an {name} of {len(sides)} sides, and this model has one of {shape}.",
+                "net=mlp takes any",
+            )
 
 
 def check_net(target: str, kind: str) -> None:

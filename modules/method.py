@@ -20,7 +20,7 @@ from compendium.config import instantiate, locate
 from compendium.errors import UserError
 from compendium.restore import read_checkpoint
 from datamodules.datamodule import DataModule
-from datamodules.fit import check_fit, check_net
+from datamodules.fit import check_fit, check_net, check_shapes
 from datamodules.spec import DataSpec
 from modules.optimization.asking import Evaluations, StepLoss, asked
 
@@ -115,6 +115,7 @@ class Method(LightningModule):
                 )
             net = net[kind]
         check_net(str(net["_target_"]), kind)
+        check_shapes(locate(str(net["_target_"]), "net"), in_shape=tuple(in_shape), out_shape=tuple(out_shape))
         return instantiate(net, where="net", in_shape=tuple(in_shape), out_shape=tuple(out_shape), **arguments)
 
     # What Lightning calls

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
@@ -45,4 +46,5 @@ class ConservativeDiffusion(Diffusion):
         def energy(u: Tensor) -> Tensor:
             return (u * self.net(u, times, *condition)).sum()
 
-        return torch.func.grad(energy)(self.path.scaled(x, t, self.data_std))
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels of attention have no second derivative
+            return torch.func.grad(energy)(self.path.scaled(x, t, self.data_std))
