@@ -25,6 +25,7 @@ from torch.optim import Optimizer
 
 from datamodules.datamodule import DataModule
 from modules.method import Method
+from modules.optimization.asking import Evaluations
 
 INNER_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 STEP_HOOKS = ("on_train_batch_start", "on_train_batch_end", *INNER_HOOKS)
@@ -70,7 +71,10 @@ class LeanOptimization(_AutomaticOptimization):
         progress.zero_grad.increment_completed()
         loss.backward()
         progress.step.increment_ready()
-        optimizer.step()
+        if module.asking is None:
+            optimizer.step()
+        else:
+            optimizer.step(module.asking.taken)
         progress.step.increment_completed()
         module.optimizer_zero_grad(0, batch_idx, optimizer)
         return {"loss": loss.detach()}
@@ -85,6 +89,7 @@ class LeanOptimization(_AutomaticOptimization):
         # `silence` has left None in the place of every hook that is not overridden.
         owners = [module, *trainer.callbacks]
         plain &= not any(callable(getattr(owner, hook)) for owner in owners for hook in INNER_HOOKS)
+        plain &= not isinstance(module.asking, Evaluations)
         names = ("training_step", "optimizer_step", "backward", "on_train_batch_start", "on_train_batch_end")
         return plain and all(getattr(type(module), name) is getattr(Method, name) for name in names)
 

@@ -12,6 +12,7 @@ import torch
 import torch.distributed
 from lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from compendium.collectives import distributed, sum_of_all
@@ -21,6 +22,7 @@ from compendium.restore import read_checkpoint
 from datamodules.datamodule import DataModule
 from datamodules.fit import check_fit, check_net
 from datamodules.spec import DataSpec
+from modules.optimization.asking import Evaluations, StepLoss, asked
 
 Part = nn.Module | Mapping[str, Any]
 
@@ -72,6 +74,7 @@ class Method(LightningModule):
         self._optimizer = optimizer
         self._schedule = schedule
         self.terms: dict[str, Tensor] = {}
+        self.asking: StepLoss | Evaluations | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes the running hook some forty times a step, and nn.Module looks at each as if it were a weight.
@@ -117,6 +120,14 @@ class Method(LightningModule):
     # What Lightning calls
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if self.asking is not None:
+            return (
+                self.asking.note(batch) if isinstance(self.asking, Evaluations) else self.asking.note(self.total(batch))
+            )
+        return self.total(batch)
+
+    def total(self, batch: Any) -> Tensor:
+        """The sum of the loss's terms, which are kept for the log."""
         value = self.loss(batch)
         if isinstance(value, dict):
             self.terms = {name: term.detach() for name, term in value.items()}
@@ -150,11 +161,39 @@ class Method(LightningModule):
             raise UserError(f"{type(self).__name__} needs an optimizer.", "choose one with optimizer=...")
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         optimizer = instantiate(self._optimizer, trained, where="optimizer", **changes)
+        self.answer(optimizer)
         if self._schedule is None or "_target_" not in self._schedule:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = instantiate(self._schedule, where="schedule", optimizer=optimizer, steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def answer(self, optimizer: Any) -> None:
+        """Give an optimizer what it asks for beyond gradients, see `modules.optimization.asking`.
+
+        Raises:
+            UserError: a method or a trainer that cannot give it.
+        """
+        if hasattr(optimizer, "watch"):
+            optimizer.watch(self)
+        asks = asked(optimizer)
+        self.asking = {"gradients": None, "loss": StepLoss(), "evaluations": Evaluations(self.total)}[asks]
+        if self.asking is None:
+            return
+        name = type(optimizer).__name__
+        if not self.automatic_optimization:
+            raise UserError(
+                f"{name} asks for {asks}, and {type(self).__name__} steps by itself.",
+                "choose another with optimizer=...",
+            )
+        if self.trainer.precision == "16-mixed":
+            raise UserError(f"{name} needs the loss as it is, not scaled for float16.", "trainer.precision=bf16-mixed")
+        if isinstance(self.asking, Evaluations):
+            if self.trainer.gradient_clip_val:
+                raise UserError(f"{name} has no gradient to clip.", "leave out trainer.gradient_clip_val")
+            optimizer.evaluations = self.asking
+            if isinstance(wrapper := self.trainer.strategy.model, DistributedDataParallel):
+                wrapper.require_backward_grad_sync = False  # no backward pass will come for its reducer to wait for
 
     def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
         # Our DataModules yield batches that are where they belong; Lightning would look up three hooks per step for it.
@@ -167,9 +206,15 @@ class Method(LightningModule):
         return isinstance(getattr(self.trainer, "datamodule", None), DataModule) and batch[0].device == self._device
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        if isinstance(self.asking, StepLoss):
+            optimizer_closure = self.asking.closure(optimizer_closure)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         # Lightning would drop the gradients after the next forward pass, which then finds its memory taken.
         self.optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def backward(self, loss: Tensor, *arguments: Any, **options: Any) -> None:
+        if not isinstance(self.asking, Evaluations):
+            super().backward(loss, *arguments, **options)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
         for group in optimizer.param_groups:

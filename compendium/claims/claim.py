@@ -44,6 +44,7 @@ class Claim:
         differ: parts of the evaluation protocol in which the arms may differ, with the reason in `deviations`.
         deviations: how this differs from the paper's own experiment.
         tuning: what was tuned, how, and on which seeds.
+        search: how the arms were tuned, see `compendium.claims.search`; `search=true` does it again.
         scale: name -> the fields that it replaces; `paper` is the paper's own data and network.
         scaled: the scale that is in force, if any.
     """
@@ -62,6 +63,7 @@ class Claim:
     differ: tuple[str, ...] = ()
     deviations: tuple[str, ...] = ()
     tuning: str = ""
+    search: Mapping[str, Any] = field(default_factory=dict)
     scale: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scaled: str = ""
 

@@ -15,7 +15,7 @@ from compendium.errors import UserError, UserErrors, did_you_mean
 EXIT = {"": 0, "holds": 0, FAILS: 1, INCONCLUSIVE: 3}
 """Verdict -> exit code; 2 is a mistake."""
 
-SWITCHES = ("dry", "force", "trial", "debug")
+SWITCHES = ("dry", "force", "trial", "debug", "search")
 OPTIONS = (
     "claim",
     "seeds",
@@ -47,6 +47,8 @@ python compare.py arms.NAME='KEY=VALUE ...' arms.OTHER='...' [data=...] [metric=
   dry=true                        composes and validates every run, and starts none
   trial=false                     leaves out the trial of one batch per arm
   force=true                      compares runs although their evaluation protocols differ
+  search=true                     tunes the arms instead: as many random trials for each, as the claim's search: states
+  search.trials=8 search.metric=validate/nll search.space.optimizer.lr='log 0.001 1'         or as stated here
   resume=never                    sets finished runs aside and does them again
   anything else                   overrides of train.py, for all arms
 
@@ -94,6 +96,7 @@ def request(arguments: Sequence[str]) -> Request:
     """
     given: dict[str, str] = {}
     arms: dict[str, str] = {}
+    searched: dict[str, str] = {}
     options: list[str] = []
     extra: list[str] = []
     quiet: list[str] = []
@@ -106,6 +109,8 @@ def request(arguments: Sequence[str]) -> Request:
             given[key] = value
         elif key.startswith("arms."):
             arms[key.removeprefix("arms.")] = value
+        elif key.startswith("search."):
+            searched[key.removeprefix("search.")] = value
         elif key.startswith("launcher."):
             options.append(f"hydra.{argument}")
         elif key == "resume":
@@ -130,6 +135,9 @@ def request(arguments: Sequence[str]) -> Request:
     else:  # what all arms share; each arm's own words win
         claim, extra = replace(adhoc(given, arms), base=shlex.join(extra)), []
     changed = {key: value for key, value in changes(given).items() if value}
+    if searched:
+        changed["search"] = search_of(searched, claim)
+        switches = switches | {"search"}
     if changed:
         written = {name: getattr(claim, name) for name in Claim.__dataclass_fields__ if name not in ("name", "scaled")}
         claim = Claim.of(written | changed, claim.name, "the command line", claim.scaled)
@@ -185,6 +193,24 @@ def changes(given: dict[str, str]) -> dict[str, Any]:
     return found
 
 
+def search_of(searched: dict[str, str], claim: Claim) -> dict[str, Any]:
+    """A claim's search with what the command line says: `space.KEY=LAW`, `arms.ARM.KEY=LAW`, and plain keys."""
+    import yaml
+
+    found: dict[str, Any] = dict(claim.search)
+    for key, value in searched.items():
+        group, _, rest = key.partition(".")
+        if group == "space" and rest:
+            found["space"] = {**found.get("space", {}), rest: value}
+        elif group == "arms" and "." in rest:
+            arm, _, name = rest.partition(".")
+            own = found.get("arms", {})
+            found["arms"] = {**own, arm: {**own.get(arm, {}), name: value}}
+        else:
+            found[key] = yaml.safe_load(value)
+    return found
+
+
 def whole(key: str, given: dict[str, str]) -> int | None:
     """A whole number of the command line."""
     if key not in given:
@@ -236,6 +262,8 @@ def run(arguments: Sequence[str]) -> int:
     from compendium.run import short
 
     asked = request(arguments)
+    if "search" in asked.switches:
+        return tune(asked)
     planned = plan(asked.claim, asked.extra, asked.quiet)
     if "dry" in asked.switches:
         return dry(planned)
@@ -243,6 +271,23 @@ def run(arguments: Sequence[str]) -> int:
     if asked.claim.statement:
         print(f"  {asked.claim.statement}")
     return do(asked, planned)
+
+
+def tune(asked: Request) -> int:
+    """Search for the best values of every arm, see `compendium.claims.search`."""
+    from compendium.claims import search, work
+    from compendium.interruption import interruption
+    from compendium.pool import shares
+
+    if asked.launcher != "processes":
+        raise UserError("search=true runs as processes.", "leave out launcher=")
+
+    def done(planned: Any) -> bool:
+        ledger = work.ledger_of(planned, asked.launcher, asked.command, asked.arguments)
+        work.here(planned, ledger, shares(asked.parallel, asked.threads, devices_of(planned)))
+        return interruption.signum is None
+
+    return search.run(asked.claim, asked.extra, asked.quiet, done)
 
 
 def do(asked: Request, planned: Any) -> int:

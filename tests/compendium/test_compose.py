@@ -47,6 +47,13 @@ class TestPrecedence:
         assert values("model=supervised/classifier")["trainer"]["max_epochs"] == 30
         assert values("model=supervised/classifier", "trainer=cpu")["trainer"]["max_epochs"] == 30
 
+    def test_a_mapping_with_a_target_takes_the_place_of_the_old_one(self):
+        file = "{_target_: datamodules.sources.npz.Npz, path: a.npz}"
+        assert values("data=some_classes", f"data.source={file}")["data"]["source"] == {
+            "_target_": "datamodules.sources.npz.Npz",
+            "path": "a.npz",
+        }
+
     def test_the_seed_reaches_the_data(self):
         assert values("seed=5")["datamodule"]["seed"] == 5
         assert values("seed=5", "datamodule.seed=1")["datamodule"]["seed"] == 1
