@@ -41,6 +41,15 @@ class BatchedOptimizer(Optimizer):
         """What tensors have in common that step together, beside their age."""
         return parameter.dtype, parameter.device
 
+    def _prepare(self) -> None:
+        """What comes between the gradients and the first group's step."""
+
+    def _gradient(self, parameter: Tensor) -> Tensor:
+        """The gradient of a tensor that has one, with all its entries."""
+        gradient = parameter.grad
+        assert gradient is not None
+        return gradient if gradient.layout == torch.strided else gradient.to_dense()
+
     # What torch and Lightning call
 
     @torch.no_grad()
@@ -50,6 +59,7 @@ class BatchedOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        self._prepare()
         for group in self.param_groups:
             for parameters in self._alike(group["params"]):
                 self._update(parameters, group)
@@ -112,7 +122,7 @@ class ListedOptimizer(BatchedOptimizer):
         states = [self.state[parameter] for parameter in parameters]
         dtype = parameters[0].dtype
         precise = torch.promote_types(dtype, torch.float32)
-        gradients = [dense(parameter).to(precise) for parameter in parameters]
+        gradients = [self._gradient(parameter).to(precise) for parameter in parameters]
         weights = [parameter.detach().to(precise) for parameter in parameters]
         step = states[0].get("step", 0) + 1
         if step == 1:
@@ -121,7 +131,8 @@ class ListedOptimizer(BatchedOptimizer):
             lists = {name: [state[name] for state in states] for name in states[0] if name != "step"}
         direction = self.direction(weights, gradients, lists, step, group)
         for index, parameter in enumerate(parameters):
-            self.state[parameter] = {"step": step} | {name: values[index] for name, values in lists.items()}
+            new = {"step": step} | {name: values[index] for name, values in lists.items()}
+            self.state[parameter] = self.state[parameter] | new
         if self.decouples and group["weight_decay"]:
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(parameters, [each.to(dtype) for each in direction], alpha=-group["lr"])
@@ -157,7 +168,7 @@ class StackedOptimizer(BatchedOptimizer):
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         states = [self.state[parameter] for parameter in parameters]
         dtype = parameters[0].dtype
-        gradients = torch.stack([dense(parameter) for parameter in parameters])
+        gradients = torch.stack([self._gradient(parameter) for parameter in parameters])
         gradients = gradients.to(torch.promote_types(dtype, torch.float32))
         step = states[0].get("step", 0) + 1
         if step == 1:
@@ -171,13 +182,6 @@ class StackedOptimizer(BatchedOptimizer):
             return
         torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(parameters, list(direction.to(dtype).unbind()), alpha=-group["lr"])
-
-
-def dense(parameter: Tensor) -> Tensor:
-    """The gradient of a tensor that has one, with all its entries."""
-    gradient = parameter.grad
-    assert gradient is not None
-    return gradient if gradient.layout == torch.strided else gradient.to_dense()
 
 
 def check_at_least_zero(**values: float) -> None:
