@@ -63,7 +63,10 @@ class Fira(GaLore):
     ) -> None:
         if not limit >= 1:
             raise UserError(f"optimizer.limit={limit}: a growth that is allowed is at least 1.")
-        super().__init__(params, lr, betas, eps, weight_decay, rank, refresh, scale, max_dim, limit=limit)
+        super().__init__(params, lr, betas, eps, weight_decay, rank, refresh, scale, max_dim)
+        self.defaults["limit"] = limit
+        for group in self.param_groups:
+            group.setdefault("limit", limit)
 
     def start(self, gradients: Tensor, group: Mapping[str, Any]) -> dict[str, Tensor]:
         state = super().start(gradients, group)

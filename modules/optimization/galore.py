@@ -58,7 +58,6 @@ class GaLore(StackedOptimizer):
         refresh: int = 200,
         scale: float = 0.25,
         max_dim: int = 10000,
-        **more: Any,
     ) -> None:
         check_at_least_zero(lr=lr, eps=eps, weight_decay=weight_decay, scale=scale)
         check_count(rank=rank, refresh=refresh)
@@ -72,7 +71,6 @@ class GaLore(StackedOptimizer):
             refresh=refresh,
             scale=scale,
             max_dim=max_dim,
-            **more,
         )
 
     def start(self, gradients: Tensor, group: Mapping[str, Any]) -> dict[str, Tensor]:
