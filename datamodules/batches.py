@@ -11,6 +11,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+class Anything(NamedTuple):
+    """Any batch: for evaluations that look at the method and at no record."""
+
+
 class Unlabelled(NamedTuple):
     """Records alone: `x` float (B, ...)."""
 

@@ -257,3 +257,12 @@ class Adapted(Protocol):
     def energy_change(self) -> float:
         """Largest relative change of a layer's hyperspherical energy."""
         ...
+
+
+@runtime_checkable
+class KnownOptimum(Protocol):
+    """A problem whose best weights within its constraint are known."""
+
+    def optimality(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """Training records x (N, ...), y (N,) -> `suboptimality`, `distance` and `violation`, 0 at the optimum."""
+        ...
