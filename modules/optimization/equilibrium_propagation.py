@@ -55,8 +55,8 @@ class EquilibriumPropagation(Method):
     field, activation, nudges, loss and its division by the number of units as in the authors' code
     (Laborieux-Axel/generalized-holo-ep, its multilayer perceptron).
 
-    Deviations: (1) phases run side by side, and only half of them, as conjugate nudges have conjugate responses;
-    (2) no convolutional network; (3) weights start as torch's linear layers do.
+    Deviations: (1) a perceptron alone, no convolutional network and no loop; (2) weights start as torch's linear
+    layers do; (3) draws of eps are not tied to records, as R is the same for all.
 
     Args:
         spec: labelled data with at least two classes.
@@ -167,16 +167,21 @@ class EquilibriumPropagation(Method):
         if self.phases == 0:
             s = activation(u)
             return self.response(R, s, self.slope(s, target))
-        half = torch.arange(self.phases // 2 + 1, device=u.device)
-        turn = 2 * math.pi * half.to(u.dtype) / self.phases
-        circle = torch.complex(turn.cos(), turn.sin())[:, None, None] if self.phases > 2 else turn.cos()[:, None, None]
-        start = u.to(circle.dtype).expand(len(half), *u.shape)
-        moved = activation(self.settle(R, drive, start, self.nudged_steps, self.beta * circle, target))
+        signs = torch.tensor([1.0, -1.0] if self.phases % 2 == 0 else [1.0], dtype=u.dtype, device=u.device)
+        ends = self.moved(R, drive, u, target, signs)
         if self.phases == 1:
-            return (moved[0] - activation(u)) / self.beta
-        twice = torch.where((half == 0) | (2 * half == self.phases), 1.0, 2.0).to(u.dtype)[:, None, None]
-        total = (twice * (moved * circle.conj()).real).sum(0)
+            return (ends[0] - activation(u)) / self.beta
+        total = (signs[:, None, None] * ends).sum(0)
+        if self.phases > 2:  # the upper half of the circle, without its real ends
+            turn = torch.arange(1, (self.phases + 1) // 2, device=u.device).to(u.dtype) * 2 * math.pi / self.phases
+            circle = torch.complex(turn.cos(), turn.sin())
+            total = total + 2 * (self.moved(R, drive, u, target, circle) * circle.conj()[:, None, None]).real.sum(0)
         return torch.nan_to_num(total / (self.phases * self.beta))  # as in the code, for nudges that ran away
+
+    def moved(self, R: Tensor, drive: Tensor, u: Tensor, target: Tensor, places: Tensor) -> Tensor:
+        """Activities (K, B, units) that nudges beta * places (K,) lead to from the fixed point u (B, units)."""
+        start = u.to(places.dtype).expand(len(places), *u.shape)
+        return activation(self.settle(R, drive, start, self.nudged_steps, self.beta * places[:, None, None], target))
 
     def error(self, R: Tensor, drive: Tensor, u: Tensor, target: Tensor) -> Tensor:
         """The errors (B, units) that the weights learn from."""
