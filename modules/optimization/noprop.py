@@ -86,8 +86,9 @@ class NoProp(Method):
 
         loss = -log p(y | z_T) + KL(q(z_0 | y) || N(0, I)) + eta/2 sum_t (SNR(t) - SNR(t-1)) |u_t(z_{t-1}, x) - u_y|^2
 
-    with SNR = abar / (1 - abar), so that no block needs another one. With abar_0 = 0 the KL is zero. `backprop` trains
-    the same network through all blocks as it is used, by -log p(y | z_T) alone.
+    with SNR = abar / (1 - abar), so that no block needs another one. With abar_0 = 0 the KL is zero. `backprop` is the
+    paper's baseline: the same blocks, trained through all of them by -log p(y | z_T) alone, with
+    z_t = (1 - m_t) z_{t-1} + m_t u_t(z_{t-1}, x) from z_0 ~ N(0, I) and learned m_t in (0, 1), a half at first.
 
     `continuous` (NoProp-CT): one block that is told the time; the sum becomes E_t SNR'(t) |u(z_t, x, t) - u_y|^2
     over t in [0, 1], and use is the probability flow in `steps` Euler steps. `flow` (NoProp-FM): one block is the
@@ -151,6 +152,7 @@ class NoProp(Method):
         outputs = size if variant == "flow" else classes
         self.blocks = Blocks(steps if discrete else 1, self.spec.dimensions, size, outputs, width, time=not discrete)
         self.last = nn.Linear(size, classes)
+        self.mixing = nn.Parameter(torch.zeros(steps)) if rule == "backprop" else None
         for name, value in zip("abcw", coefficients(steps), strict=True):
             self.register_buffer(f"steps_{name}", value.float(), persistent=False)
 
@@ -205,7 +207,9 @@ class NoProp(Method):
         """Records x (B, D) -> the label's embedding that all steps lead to from a draw of noise (B, E)."""
         z = torch.randn(len(x), self.embeddings.shape[1], device=x.device)
         for step in range(self.steps):
-            if self.variant == "discrete":
+            if self.mixing is not None:
+                z = torch.lerp(z, self.clean(x, z[None], block=step)[0], self.mixing[step].sigmoid())
+            elif self.variant == "discrete":
                 guess = self.clean(x, z[None], block=step)[0]
                 noise = self.steps_c[step].sqrt() * torch.randn_like(z)
                 z = self.steps_a[step] * guess + self.steps_b[step] * z + noise
