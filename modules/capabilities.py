@@ -190,6 +190,15 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class Aligned(Protocol):
+    """Hidden layers that learn by another rule than backpropagation."""
+
+    def alignment(self, x: Tensor, y: Tensor) -> Tensor:
+        """x (B, ...), y (B,) -> cosine of the error that each layer hears and of backpropagation's (B, layers)."""
+        ...
+
+
+@runtime_checkable
 class Denoiser(Protocol):
     """A clean record from a noisy one."""
 
