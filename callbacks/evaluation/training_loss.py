@@ -17,10 +17,11 @@ from modules.method import Method
 
 
 class TrainingLoss(Evaluation):
-    """`training_loss`: what `loss` gives for the first n records of the training split, in evaluation mode.
+    """What an optimizer has made of its objective, and in how many steps.
 
-    It is the objective that an optimizer works on, without augmentation, as the mean over records, where the method's
-    loss is one; terms of a loss are added up.
+    - `training_loss`: what `loss` gives for the first n records of the training split, in evaluation mode and without
+      augmentation, as the mean over records where the method's loss is one; terms of a loss are added up.
+    - `updates`: steps of the optimizer.
 
     Args:
         n: number of records, cut down to those that there are; None: nothing is evaluated.
@@ -52,7 +53,8 @@ class TrainingLoss(Evaluation):
             with seeded(data.seed, "training loss"):
                 losses = [total(method.loss(type(part)(*(x.to(method.device) for x in part)))) for part in parts]
             sizes = precise(torch.tensor([len(part[0]) for part in parts], device=method.device))
-            return {"training_loss": float((precise(torch.stack(losses)) * sizes).sum() / sizes.sum())}
+            mean = (precise(torch.stack(losses)) * sizes).sum() / sizes.sum()
+            return {"training_loss": float(mean), "updates": float(data.trainer.global_step)}
 
         return self.on_rank_zero(work)
 
