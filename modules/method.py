@@ -142,6 +142,8 @@ class Method(LightningModule):
     def descent(self, parameters: Iterable[nn.Parameter], **changes: Any) -> Any:
         """The configured optimizer of those parameters that are trained, and its schedule, as Lightning takes them.
 
+        A network with an attribute `rate_scale` learns at so many times the rate.
+
         Args:
             parameters: what to optimize.
             changes: arguments of the optimizer that win over the config's.
@@ -149,7 +151,16 @@ class Method(LightningModule):
         if self._optimizer is None:
             raise UserError(f"{type(self).__name__} needs an optimizer.", "choose one with optimizer=...")
         trained = [parameter for parameter in parameters if parameter.requires_grad]
-        optimizer = instantiate(self._optimizer, trained, where="optimizer", **changes)
+        scales: dict[int, Any] = {
+            id(p): m.rate_scale for m in self.modules() if hasattr(m, "rate_scale") for p in m.parameters()
+        }
+        groups: dict[float, list[nn.Parameter]] = {}
+        for parameter in trained:
+            groups.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
+        given = [{"params": group} for group in groups.values()] if scales else trained
+        optimizer = instantiate(self._optimizer, given, where="optimizer", **changes)
+        for scale, group in zip(groups if scales else (), optimizer.param_groups, strict=False):
+            group["lr"] *= scale
         if self._schedule is None or "_target_" not in self._schedule:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
