@@ -33,8 +33,8 @@ class DAG(nn.Module):
     rate that was found on one graph is then one for any other.
 
     Chen, Wu, Wang and Hanin 2024, "Principled Architecture-aware Scaling of Hyperparameters", the initialisation and
-    the rules for linear layers and for convolutions; codes of graphs as in the authors' code. Paths are never listed:
-    the sum goes from node to node by the first four moments of their lengths.
+    the rules for linear layers and for convolutions; codes of graphs as in the authors' code, with a hyphen for its
+    underscore. Paths are never listed: the sum goes from node to node by the first four moments of their lengths.
 
     Deviations: (1) nodes hold values before the ReLU, as in the paper's analysis; in the authors' code after it, which
     moves d from the node where an edge begins; (2) skips are divided by sqrt(d_b), which keeps the variance; (3) the
@@ -45,7 +45,7 @@ class DAG(nn.Module):
         in_shape: shape of one x.
         out_shape: shape of one output.
         graph: for the nodes 1, 2, ... the kinds of the edges from all nodes before, 0 none, 1 skip and 2 weights:
-            "2_02_002" is a chain of three. None draws one.
+            "2-02-002" is a chain of three. None draws one.
         nodes: of a graph that is drawn, the first one among them.
         draw: which one is drawn.
         width: of a node: units, or channels.
@@ -63,7 +63,7 @@ class DAG(nn.Module):
         self,
         in_shape: tuple[int, ...],
         out_shape: tuple[int, ...],
-        graph: str | None = "2_02_002",
+        graph: str | None = "2-02-002",
         nodes: int = 4,
         draw: int = 0,
         width: int = 64,
@@ -123,9 +123,9 @@ def parsed(code: str) -> list[list[int]]:
     Raises:
         UserError: it is no code, or a node is on no path.
     """
-    rows = str(code).split("_")
+    rows = str(code).split("-")
     if any(len(row) != node or set(row) - set("012") for node, row in enumerate(rows, 1)):
-        raise UserError(f"net.graph={code} is no graph.", "2_02_002 is a chain: row b has b digits of 0, 1 and 2")
+        raise UserError(f"net.graph={code} is no graph.", "2-02-002 is a chain: row b has b digits of 0, 1 and 2")
     edges = [[int(kind) for kind in row] for row in rows]
     if lost := lost_nodes(edges):
         raise UserError(f"net.graph={code}: node {lost[0]} is on no path from the first node to the last.")

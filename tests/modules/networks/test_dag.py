@@ -40,7 +40,7 @@ def test_drawn_graphs_differ():
 @pytest.mark.parametrize("depth", [1, 2, 5, 9])
 def test_a_chain_has_the_rule_of_a_perceptron(depth):
     """L hidden layers: L^(-3/2); with convolutions of 3 x 3 a third of it."""
-    code = "_".join("0" * node + "2" for node in range(depth - 1)) if depth > 1 else None
+    code = "-".join("0" * node + "2" for node in range(depth - 1)) if depth > 1 else None
     edges = parsed(code) if code else []
     assert cubes(edges) ** -0.5 == pytest.approx(depth**-1.5)
     if code:
@@ -50,10 +50,10 @@ def test_a_chain_has_the_rule_of_a_perceptron(depth):
 
 def test_two_paths_by_hand():
     """0 -> 1 -> 2 by layers, 0 -> 2 by a skip: 3 ReLUs and 1, 27 + 1."""
-    assert cubes(parsed("2_12")) == 28
+    assert cubes(parsed("2-12")) == 28
 
 
-@pytest.mark.parametrize("code", ["2_02_002", "2_22_222", "1_21_202", "2_12_112"])
+@pytest.mark.parametrize("code", ["2-02-002", "2-22-222", "1-21-202", "2-12-112"])
 def test_every_node_has_the_variance_of_the_first(code):
     torch.manual_seed(0)
     x = torch.randn(8, 50)
@@ -68,14 +68,14 @@ def test_every_node_has_the_variance_of_the_first(code):
 
 def test_convolutions_keep_it_inside_the_picture():
     torch.manual_seed(0)
-    values = DAG((4, 9, 9), (3,), graph="2_22", width=256, kernel=3).values(torch.randn(8, 4, 9, 9))
+    values = DAG((4, 9, 9), (3,), graph="2-22", width=256, kernel=3).values(torch.randn(8, 4, 9, 9))
     powers = torch.stack([value[..., 3:6, 3:6].square().mean() for value in values])
     torch.testing.assert_close(powers, torch.ones(3), rtol=0.15, atol=0)
 
 
 def test_the_graph_is_what_is_computed():
-    """1_21 written out: z1 = z0, z2 = (W relu(z0)) + z1 / sqrt 2."""
-    net, x = DAG((5,), (2, 2), graph="1_21", width=7).double(), torch.randn(4, 5, dtype=torch.float64)
+    """1-21 written out: z1 = z0, z2 = (W relu(z0)) + z1 / sqrt 2."""
+    net, x = DAG((5,), (2, 2), graph="1-21", width=7).double(), torch.randn(4, 5, dtype=torch.float64)
     first = x @ net.first.weight.T
     expected = first.relu() @ net.layers["0_2"].weight.T + first / 2**0.5
     torch.testing.assert_close(net.values(x)[-1], expected)
@@ -87,7 +87,7 @@ def test_the_optimizer_gets_the_rate_that_the_graph_asks_for():
     data = LabelledData(Digits())
     for net, expected in (("dag", 0.1 * 28**-0.5), ("linear", 0.1)):
         target = {"dag": "modules.networks.dag.DAG", "linear": "modules.networks.linear.Linear"}[net]
-        node = {"_target_": target} | ({"graph": "2_12"} if net == "dag" else {})
+        node = {"_target_": target} | ({"graph": "2-12"} if net == "dag" else {})
         optimizer = {"_target_": "torch.optim.SGD", "lr": 0.1}
         method = SoftmaxClassifier(data.spec, net=node, optimizer=optimizer)
         made = method.descent(method.parameters())
@@ -98,10 +98,10 @@ def test_the_optimizer_gets_the_rate_that_the_graph_asks_for():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"graph": "2_2"}, "no graph"),
+        ({"graph": "2-2"}, "no graph"),
         ({"graph": "3"}, "no graph"),
-        ({"graph": "2_00_220"}, "node 2 is on no path"),
-        ({"graph": "2_20"}, "node 1 is on no path"),
+        ({"graph": "2-00-220"}, "node 2 is on no path"),
+        ({"graph": "2-20"}, "node 1 is on no path"),
         ({"graph": None, "nodes": 1}, r"nodes=1"),
         ({"kernel": 2}, r"kernel=2"),
     ],
