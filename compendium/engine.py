@@ -147,6 +147,9 @@ def fit(run: Run, parts: Parts) -> dict[str, float]:
         parts.logger.rewind(
             next((state["offset"] for state in checkpoint["callbacks"].values() if "offset" in state), 0)
         )
+        for one in evaluations(parts):  # what they have seen of the training
+            if one.state_key in checkpoint["callbacks"]:
+                one.load_state_dict(checkpoint["callbacks"][one.state_key])
         load_best(run, parts)
         return {"steps": checkpoint["global_step"]}
     if checkpoint is None:

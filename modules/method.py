@@ -156,6 +156,8 @@ class Method(LightningModule):
     def descent(self, parameters: Iterable[nn.Parameter], **changes: Any) -> Any:
         """The configured optimizer of those parameters that are trained, and its schedule, as Lightning takes them.
 
+        A network with an attribute `rate_scale` learns at so many times the rate.
+
         Args:
             parameters: what to optimize.
             changes: arguments of the optimizer that win over the config's.
@@ -163,13 +165,29 @@ class Method(LightningModule):
         if self._optimizer is None:
             raise UserError(f"{type(self).__name__} needs an optimizer.", "choose one with optimizer=...")
         trained = [parameter for parameter in parameters if parameter.requires_grad]
-        optimizer = instantiate(self._optimizer, trained, where="optimizer", **changes)
+        groups = self.rated(trained)
+        given = trained if set(groups) <= {1.0} else [{"params": group} for group in groups.values()]
+        optimizer = instantiate(self._optimizer, given, where="optimizer", **changes)
+        if given is not trained:
+            for scale, group in zip(groups, optimizer.param_groups, strict=True):
+                group["lr"] *= scale
         self.answer(optimizer)
         if self._schedule is None or "_target_" not in self._schedule:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = instantiate(self._schedule, where="schedule", optimizer=optimizer, steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rated(self, parameters: Iterable[nn.Parameter]) -> dict[float, list[nn.Parameter]]:
+        """Parameters by the factor on their rate: the `rate_scale` of the innermost module that has one, or 1."""
+        scales: dict[int, float] = {}
+        for module in self.modules():
+            if hasattr(module, "rate_scale"):
+                scales |= {id(parameter): float(module.rate_scale) for parameter in module.parameters()}  # type: ignore[arg-type]
+        groups: dict[float, list[nn.Parameter]] = {}
+        for parameter in parameters:
+            groups.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
+        return groups
 
     def answer(self, optimizer: Any) -> None:
         """Give an optimizer what it asks for beyond gradients, see `modules.optimization.asking`.

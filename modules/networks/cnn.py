@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
-from modules.networks.residual import ResidualBlock, norm
+from modules.networks import residual
 
 
 class CNN(nn.Module):
@@ -18,6 +19,7 @@ class CNN(nn.Module):
         out_shape: shape of one output.
         channels: channels per resolution; each further one halves height and width.
         blocks: residual blocks per resolution.
+        norm: config of the normalisation, with its channels left open (`net=normalised_cnn`); None for groups.
     """
 
     kinds = ("image",)
@@ -28,6 +30,7 @@ class CNN(nn.Module):
         out_shape: tuple[int, ...],
         channels: Sequence[int] = (32, 64),
         blocks: int = 1,
+        norm: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.out_shape = tuple(out_shape)
@@ -38,9 +41,9 @@ class CNN(nn.Module):
             if level:
                 layers.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
             for _ in range(blocks):
-                layers.append(ResidualBlock(width, wider))
+                layers.append(residual.ResidualBlock(width, wider, kind=norm))
                 width = wider
-        self.body = nn.Sequential(*layers, norm(width), nn.SiLU())
+        self.body = nn.Sequential(*layers, residual.norm(width, norm), nn.SiLU())
         self.last = nn.Linear(width, math.prod(out_shape))
 
     def embed(self, x: Tensor) -> Tensor:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
+from modules.networks import residual
 from modules.networks.time import Conditioning
 
 
@@ -19,6 +22,7 @@ class MLP(nn.Module):
         depth: number of hidden layers, at least 1.
         time: whether `forward` also takes t (B,), which is added to every hidden layer.
         classes: how many classes y (B,) `forward` also takes, added likewise; 0 for none.
+        norm: config of a normalisation before every activation, its channels left open (`net=normalised_mlp`).
     """
 
     kinds = ("image", "vector")
@@ -31,6 +35,7 @@ class MLP(nn.Module):
         depth: int = 3,
         time: bool = False,
         classes: int = 0,
+        norm: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.out_shape = tuple(out_shape)
@@ -40,14 +45,16 @@ class MLP(nn.Module):
         self.last = nn.Linear(width, math.prod(out_shape))
         self.condition = Conditioning(width, time, classes)
         self.activation = nn.SiLU()
+        self.norms = nn.ModuleList(residual.norm(width, norm) for _ in range(depth)) if norm else None
 
     def embed(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """x (B, *in_shape) -> features before the last layer (B, width)."""
         h = self.first(x.flatten(1))
         shift = self.condition(t, y)
-        h = self.activation(h + shift)
-        for layer in self.hidden:
-            h = h + self.activation(layer(h + shift))
+        norms = self.norms or [nn.Identity()] * (len(self.hidden) + 1)
+        h = self.activation(norms[0](h + shift))
+        for layer, norm in zip(self.hidden, norms[1:], strict=True):
+            h = h + self.activation(norm(layer(h + shift)))
         return h
 
     def forward(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> Tensor:

@@ -25,6 +25,21 @@ def linear(optimizer: Optimizer, steps: int, warmup: float = 0.05, floor: float 
     return decaying(optimizer, steps, warmup, floor, lambda share: 1 - share)
 
 
+def inverse(optimizer: Optimizer, steps: int, warmup: float = 0.05, offset: float = 0.1) -> LRScheduler:
+    """Rate * offset / (offset + s), s the share of the steps after a linear warm-up: like 1/t well past the offset.
+
+    The offset is a share of the run, above 0; without one the rate would halve from the first step to the second.
+    """
+    check_offset(offset)
+    return decaying(optimizer, steps, warmup, 0.0, lambda share: offset / (offset + share))
+
+
+def inverse_sqrt(optimizer: Optimizer, steps: int, warmup: float = 0.05, offset: float = 0.1) -> LRScheduler:
+    """Rate * sqrt(offset / (offset + s)), s the share of the steps after a linear warm-up; offset as in `inverse`."""
+    check_offset(offset)
+    return decaying(optimizer, steps, warmup, 0.0, lambda share: math.sqrt(offset / (offset + share)))
+
+
 def step(optimizer: Optimizer, steps: int, at: Sequence[float] = (0.5, 0.75), factor: float = 0.1) -> LRScheduler:
     """Rate * factor^k after the k-th of the shares `at`."""
     for share in at:
@@ -35,7 +50,7 @@ def step(optimizer: Optimizer, steps: int, at: Sequence[float] = (0.5, 0.75), fa
 def decaying(
     optimizer: Optimizer, steps: int, warmup: float, floor: float, shape: Callable[[float], float]
 ) -> LRScheduler:
-    """Linear warm-up from rate / (warm-up steps) to the rate, then `shape` from 1 at share 0 to 0 at share 1."""
+    """Linear warm-up from rate / (warm-up steps) to the rate, then `shape`, which is 1 at share 0, to share 1."""
     check_share("warmup", warmup)
     check_share("floor", floor)
     rising = round(warmup * steps)
@@ -53,3 +68,9 @@ def check_share(name: str, value: float) -> None:
     """Refuse what is no share of the run."""
     if not 0 <= value <= 1:
         raise UserError(f"schedule.{name}={value} is a share of the run: between 0 and 1.")
+
+
+def check_offset(value: float) -> None:
+    """Refuse an offset at which the rate would not be finite."""
+    if value <= 0:
+        raise UserError(f"schedule.offset={value} is a share of the run, above 0.")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from compendium.errors import UserError
-from modules.optimization.schedules import cosine, linear, step
+from modules.optimization.schedules import cosine, inverse, inverse_sqrt, linear, step
 
 
 def rates(schedule, steps, **arguments):
@@ -35,6 +35,16 @@ def test_linear_falls_to_the_floor():
 
 def test_step_multiplies_at_its_shares():
     assert rates(step, 8, at=[0.5, 0.75], factor=0.1) == pytest.approx([2.0] * 4 + [0.2] * 2 + [0.02] * 3)
+
+
+def test_inverse_and_its_root_fall_from_their_offset():
+    """With the offset of a quarter, the rate at shares 0, 1/4, ... is over 1, 2, ...; after one step of warm-up."""
+    shares = [1 / (1 + k) for k in range(5)]
+    assert rates(inverse, 4, warmup=0.0, offset=0.25) == pytest.approx([2 * share for share in shares])
+    assert rates(inverse_sqrt, 5, warmup=0.2, offset=0.25) == pytest.approx([2.0] + [2 * s**0.5 for s in shares])
+    for schedule in (inverse, inverse_sqrt):
+        with pytest.raises(UserError, match=r"schedule\.offset=0"):
+            rates(schedule, 4, offset=0)
 
 
 def test_shares_lie_between_zero_and_one():
