@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +13,7 @@ from torch.nn.utils import parameters_to_vector
 
 from callbacks.evaluation.base import Evaluation
 from compendium.errors import UserError
-
-
-class AnyBatch(NamedTuple):
-    """A batch of which nothing is asked."""
+from datamodules.batches import Anything
 
 
 class WeightDistance(Evaluation):
@@ -43,7 +40,7 @@ class WeightDistance(Evaluation):
     """
 
     papers = ("hoffer2017train",)
-    batch_type = AnyBatch
+    batch_type = Anything
     stages = ("test",)
 
     def __init__(self, last: int | None = None, ratio: float = 1.2, **parts: Any) -> None:

@@ -18,7 +18,7 @@ class Weights(Evaluation):
     - `weights_l{p}` for each p of `norms`: (sum |w_i|^p)^(1/p); `weights_linf`: max |w_i|.
 
     Args:
-        norms: exponents above 0, or `inf`; None: no figures.
+        norms: exponents above 0, or `inf`; none: no figures.
         parts: the arguments of `Evaluation`.
 
     Raises:
@@ -28,17 +28,17 @@ class Weights(Evaluation):
     batch_type = Anything
     stages = ("test",)
 
-    def __init__(self, norms: Sequence[float | str] | None = None, **parts: object) -> None:
+    def __init__(self, norms: Sequence[float | str] = (), **parts: object) -> None:
         super().__init__(**parts)  # type: ignore[arg-type]
         try:
-            self.norms = [float(norm) for norm in norms or ()]
+            self.norms = [float(norm) for norm in norms]
         except ValueError:
             self.norms = [-1.0]
         if not all(norm > 0 for norm in self.norms):
-            raise UserError(f"{self.name}.norms={list(norms or ())}: numbers above 0, or inf.")
+            raise UserError(f"{self.name}.norms={list(norms)}: numbers above 0, or inf.")
 
     def misfit(self, method, spec):
-        return None if self.norms else "nobody asked for norms (norms=null)"
+        return None if self.norms else "nobody asked for norms (norms=[])"
 
     def compute(self, method, data) -> Mapping[str, float]:
         weights = [weight.detach().double().flatten() for weight in method.parameters() if weight.requires_grad]
