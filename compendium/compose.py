@@ -35,6 +35,10 @@ FILE_CHOICES = {
 }
 
 
+OF_A_CHOICE = ("optimizer", "schedule")
+"""Groups whose values in a model's file are those of its own choice."""
+
+
 @dataclass(frozen=True)
 class Composed:
     """A resolved config and the choices that it was made of.
@@ -89,6 +93,9 @@ def compose(arguments: Sequence[str]) -> Composed:
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {first_line(error)}") from None
+    assert isinstance(plain, dict)
+    for group in OF_A_CHOICE:
+        forget_another_choice(plain[group], group, chosen, {override.key_or_group for override in overrides})
     errors = [
         UserError(
             f"{path}={target} is not in a package that configs may call ({', '.join(ALLOWED)}).",
@@ -108,9 +115,29 @@ def compose(arguments: Sequence[str]) -> Composed:
     ]
     if errors:
         raise UserErrors(errors)
-    assert isinstance(plain, dict)
     names = {key: value for key, value in chosen.items() if not key.startswith("hydra/") and "@" not in key}
     return Composed({str(key): value for key, value in plain.items()}, names)
+
+
+def forget_another_choice(node: Any, group: str, chosen: Mapping[str, str], given: set[str]) -> None:
+    """Drop what a model's file says for its own optimizer or schedule, where another choice takes no such key.
+
+    Args:
+        node: the group's plain values, changed in place.
+        group: `optimizer` or `schedule`.
+        chosen: group -> choice.
+        given: keys of the command line, which stay whatever they are.
+    """
+    model = choices("model").get(chosen.get("model", ""))
+    file = choices(group).get(chosen.get(group, ""))
+    if not isinstance(node, dict) or model is None or file is None:
+        return
+    own = re.search(rf"override /{group}: (\S+)", model.read_text(encoding="utf-8"))
+    if own is None or own[1] == chosen[group]:
+        return
+    known = set(OmegaConf.load(file))
+    for key in [key for key in node if key not in known and f"{group}.{key}" not in given]:
+        del node[key]
 
 
 def expand_path(argument: str) -> list[str]:

@@ -47,6 +47,14 @@ class TestPrecedence:
         assert values("model=supervised/classifier")["trainer"]["max_epochs"] == 30
         assert values("model=supervised/classifier", "trainer=cpu")["trainer"]["max_epochs"] == 30
 
+    def test_what_a_model_says_of_its_own_optimizer_does_not_follow_to_another(self):
+        """The regressor's file has a weight decay for AdamW, which is also SGD's; Polyak's step takes none."""
+        assert "weight_decay" not in values("model=supervised/regressor", "optimizer=polyak")["optimizer"]
+        assert values("model=supervised/regressor", "optimizer=sgd")["optimizer"]["weight_decay"] == 0.1
+        assert values("model=supervised/regressor", "optimizer=polyak", "++optimizer.weight_decay=1")["optimizer"][
+            "weight_decay"
+        ]
+
     def test_a_mapping_with_a_target_takes_the_place_of_the_old_one(self):
         file = "{_target_: datamodules.sources.npz.Npz, path: a.npz}"
         assert values("data=some_classes", f"data.source={file}")["data"]["source"] == {
