@@ -287,7 +287,7 @@ def tune(asked: Request) -> int:
         work.here(planned, ledger, shares(asked.parallel, asked.threads, devices_of(planned)))
         return interruption.signum is None
 
-    return search.run(asked.claim, asked.extra, asked.quiet, done)
+    return search.run(asked.claim, asked.extra, asked.quiet, done, dry if "dry" in asked.switches else None)
 
 
 def do(asked: Request, planned: Any) -> int:

@@ -166,13 +166,20 @@ def value_of(runs: Any, search: Search, name: str) -> float | None:
     return sum(values) / len(values)
 
 
-def run(claim: Claim, extra: Sequence[str], quiet: Sequence[str], work: Callable[[Any], bool]) -> int:
+def run(
+    claim: Claim,
+    extra: Sequence[str],
+    quiet: Sequence[str],
+    work: Callable[[Any], bool],
+    dry: Callable[[Any], int] | None,
+) -> int:
     """Search for every arm, and print what came out.
 
     Args:
         claim: whose arms are tuned.
         extra, quiet: see `compendium.claims.plan.plan`.
         work: does the missing runs of a plan; whether it came to its end.
+        dry: validates a plan instead; None: the runs are done.
 
     Returns:
         Exit code: 0, or 1 where no trial of an arm gave a figure.
@@ -189,6 +196,8 @@ def run(claim: Claim, extra: Sequence[str], quiet: Sequence[str], work: Callable
     search = Search.of(claim.search, list(claim.arms))
     searched = {arm: trials_of(claim, search, arm) for arm in claim.arms}
     plans = {arm: plan(trials, extra, quiet) for arm, (trials, _) in searched.items()}
+    if dry is not None:
+        return max(dry(planned) for planned in plans.values())
     code = 0
     for arm, (_, points) in searched.items():
         planned = plans[arm]
