@@ -86,12 +86,19 @@ class LeanOptimization(_AutomaticOptimization):
         plain = type(trainer.strategy) is SingleDeviceStrategy and type(trainer.precision_plugin) is Precision
         plain &= trainer.accumulate_grad_batches == 1 and not trainer.gradient_clip_val
         plain &= isinstance(trainer.profiler, NoProfiler)
+        plain &= not any(map(asks_again, trainer.optimizers))
         # `silence` has left None in the place of every hook that is not overridden.
         owners = [module, *trainer.callbacks]
         plain &= not any(callable(getattr(owner, hook)) for owner in owners for hook in INNER_HOOKS)
         plain &= not isinstance(module.asking, Evaluations)
         names = ("training_step", "optimizer_step", "backward", "on_train_batch_start", "on_train_batch_end")
         return plain and all(getattr(type(module), name) is getattr(Method, name) for name in names)
+
+
+def asks_again(optimizer: Optimizer) -> bool:
+    """Whether a step evaluates the loss by itself, as a line search does, and cannot do without the closure for it."""
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return closure is not None and closure.default is inspect.Parameter.empty
 
 
 class LeanEpoch(_TrainingEpochLoop):
