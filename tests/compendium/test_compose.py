@@ -143,6 +143,7 @@ GIVEN = {  # what the framework itself hands over
     "datamodule": {"source"},
     "datamodule.augmentations": {"size"},
     "net": {"in_shape", "out_shape"},
+    "net.norm": {"channels"},
     "optimizer": {"params"},
     "schedule": {"optimizer", "steps"},
     "trainer": set(),
