@@ -6,6 +6,7 @@ import sys
 
 from benchmarks import comparisons, epochs, startup, steps
 from benchmarks.generative import memory, sampling, training
+from benchmarks.optimization import steps as optimizers
 
 if __name__ == "__main__":
     smoke = "--smoke" in sys.argv[1:]
@@ -22,3 +23,5 @@ if __name__ == "__main__":
     sampling.main(1 if smoke else 15)
     print()
     memory.main(2 if smoke else 15)
+    print()
+    optimizers.main(1, limit=1) if smoke else optimizers.main(7, ("1M", "30M"))

@@ -17,6 +17,7 @@ from datamodules.spec import DataSpec
 INSTALL = {
     "torchcfm": "pip install --no-deps torchcfm",  # its dependencies pin what it does not import here
     "diffusers": "pip install diffusers",
+    "pytorch_optimizer": "pip install 'pytorch-optimizer>=4.1,<5'",
     "zuko": "pip install 'compendium-ml[flows]'",
 }
 

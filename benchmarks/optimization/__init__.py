@@ -1,0 +1,1 @@
+"""Speed of the room `optimization` beside its peers, each pair in one process, in turn."""
