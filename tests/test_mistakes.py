@@ -107,7 +107,7 @@ def test_a_network_that_does_not_read_the_data(mistake):
             "net=cnn",
             "data=wine",
             dry,
-            says=("net: CNN reads image data", "would do: adversarial, field, "),
+            says=("net: CNN reads image data", "would do: adversarial, dag, field, "),
         )
         mistake("net=unet", "data=moons", dry, says=("net: UNet reads image data", "mlp"))
 
