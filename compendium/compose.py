@@ -82,7 +82,7 @@ def compose(arguments: Sequence[str]) -> Composed:
         errors += [error for override in values if (error := check_key(override, base))]
         if errors:
             raise UserErrors(errors)
-        config = composed([line for override in overrides for line in lines_of(override)])
+        config = composed([line for override in overrides for line in lines_of(override, base)])
     chosen = {name: choice for name, choice in config.hydra.runtime.choices.items() if choice is not None}
     with_hydra = config
     config = OmegaConf.masked_copy(with_hydra, [str(key) for key in with_hydra if key != "hydra"])
@@ -182,11 +182,12 @@ def is_group(override: Override) -> bool:
     return (CONF / override.key_or_group).is_dir()
 
 
-def lines_of(override: Override) -> list[str]:
+def lines_of(override: Override, base: DictConfig) -> list[str]:
     """What Hydra is told: a mapping with a `_target_` is another object and takes the old one's place, unmerged."""
     line, value = str(override.input_line), override.value()
     whole = isinstance(value, Mapping) and "_target_" in value and override.type is OverrideType.CHANGE
-    return [f"~{override.key_or_group}", f"+{line}"] if whole else [line]
+    old = OmegaConf.select(base, override.key_or_group, throw_on_missing=False, throw_on_resolution_failure=False)
+    return [f"~{override.key_or_group}", f"+{line}"] if whole and OmegaConf.is_dict(old) else [line]
 
 
 def composed(lines: list[str]) -> DictConfig:
