@@ -8,7 +8,7 @@ from html import escape
 
 from compendium.claims.table import MARKS
 
-SPECIAL = re.compile(r"[\\*_\[\]<|]")
+SPECIAL = re.compile(r"[\\*_\[\]|]")
 BAR = "\\|"
 CODE = re.compile(r"`([^`\n]+)`")
 UNRECORDED = "not run yet"
@@ -17,7 +17,12 @@ UNRECORDED = "not run yet"
 def escaped(text: str) -> str:
     """Text whose characters stand for themselves; what it puts between backticks stays code."""
     parts = text.split("`")
-    return "`".join(part if place % 2 else SPECIAL.sub(r"\\\g<0>", part) for place, part in enumerate(parts))
+    return "`".join(part if place % 2 else literal(part) for place, part in enumerate(parts))
+
+
+def literal(text: str) -> str:
+    """Text without code in it. Markdown knows no backslash before `<`, which HTML would take for a tag."""
+    return SPECIAL.sub(r"\\\g<0>", text).replace("<", "&lt;")
 
 
 def badge(verdict: str | None) -> str:
