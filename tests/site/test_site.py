@@ -159,7 +159,7 @@ def test_what_is_made_is_not_written_into_docs(site):
 
 
 def test_plain_text_stays_as_it_is():
-    assert escaped("a*b_c [d] <e> `f*` p(x|c)") == r"a\*b\_c \[d\] \<e> `f*` p(x\|c)"
+    assert escaped("a*b_c [d] <e> `f*` p(x|c)") == r"a\*b\_c \[d\] &lt;e> `f*` p(x\|c)"
     assert with_bars(r"| `a` \| `|b\| < 1` |".replace("|b", r"\|b")) == r"| `a` \| <code>&#124;b&#124; &lt; 1</code> |"
 
 
