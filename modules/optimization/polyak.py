@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from compendium.errors import UserError
+from modules.optimization.stacked import BatchedOptimizer
 
 FORMS = ("mag", "heavy_ball")
 
 
-class Polyak(Optimizer):
+class Polyak(BatchedOptimizer):
     """Descent with momentum whose rate minimises a bound on the distance to the optimum after the step.
 
         mag          d_k = g_k + beta d_(k-1)
@@ -66,7 +66,7 @@ class Polyak(Optimizer):
             raise UserError(f"optimizer.lr={lr} optimizer.c={c}: both are above 0.")
         if not 0 <= beta < 1:
             raise UserError(f"optimizer.beta={beta}: it lies in [0, 1).")
-        super().__init__(params, {"lr": lr, "form": form, "beta": beta, "c": c, "lower": lower})
+        super().__init__(params, lr=lr, form=form, beta=beta, c=c, lower=lower)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -106,15 +106,6 @@ class Polyak(Optimizer):
         for parameter, momentum in zip(parameters, kept, strict=True):
             self.state[parameter]["momentum"] = momentum
         torch._foreach_add_(parameters, [step.to(parameter) for step, parameter in zip(steps, parameters, strict=True)])
-
-    def load_state_dict(self, state_dict: Any) -> None:
-        """As torch's, which would also round the momentum to the type of the weights."""
-        super().load_state_dict(state_dict)
-        names = [name for group in state_dict["param_groups"] for name in group["params"]]
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        for name, parameter in zip(names, parameters, strict=True):
-            if name in state_dict["state"]:
-                self.state[parameter]["momentum"] = state_dict["state"][name]["momentum"].to(parameter.device)
 
 
 def rate(excess: Tensor, along: list[Tensor], group: dict[str, Any]) -> Tensor:
