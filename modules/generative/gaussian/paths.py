@@ -291,7 +291,7 @@ def remembering(path: Path, stops: Sequence[Tensor]) -> Path:
         path: any.
         stops: single times. They are known by being the same object, so that no value is ever looked at.
     """
-    known = {id(stop) for stop in stops}
+    known = {id(stop): stop for stop in stops}  # kept, lest another number takes a dead stop's id and its answer
     answers: dict[tuple[str, int], Any] = {}
 
     def remembered(name: str) -> Callable[[Tensor], Any]:

@@ -7,7 +7,8 @@ import torch
 
 from compendium.config import choices
 from compendium.errors import UserError
-from modules.generative.gaussian.paths import VariancePreserving
+from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.paths import VariancePreserving, remembering
 from tests.modules.generative.exact import LAW, Known, configured
 
 
@@ -52,12 +53,23 @@ def test_ddim_at_eta_1_is_ddpm():
     torch.testing.assert_close(drawn("ddim", n=50, steps=20, eta=1.0), drawn("ddpm", n=50, steps=20))
 
 
+def test_a_field_that_is_sampled_again_forgets_the_stops_before():
+    """The stops of the first sampling are gone by then, and Python gives their ids to new numbers."""
+    path = VariancePreserving()
+    for low in torch.linspace(0.1, 0.9, 50, dtype=torch.float64):
+        times = torch.tensor([1.0, low], dtype=torch.float64)
+        stops = list(times)
+        known = remembering(path, stops)
+        for stop in stops:
+            known.alpha(stop)
+        del stop, stops
+        assert all(known.alpha(t).equal(path.alpha(t)) for t in list(times * 0.5))
+
+
 def test_ddim_is_exact_for_a_point():
     """One step suffices where E[x_0 | x_t] does not depend on x_t."""
     path = VariancePreserving()
     point = torch.tensor([0.3, -2.0], dtype=torch.float64)
-    from modules.generative.gaussian.field import Field
-
     field = Field(path, lambda x, t: point.expand_as(x))
     times = torch.tensor([1.0, 0.4], dtype=torch.float64)
     x = torch.randn(5, 2, dtype=torch.float64)
@@ -69,8 +81,6 @@ def test_ddim_is_exact_for_a_point():
 
 def test_dpm_solver_equals_diffusers_formula_worked_by_hand():
     """Two steps of equation 2M of DPM-Solver++ for E[x_0 | x] = c x, in numbers."""
-    from modules.generative.gaussian.field import Field
-
     path, c = VariancePreserving(), 0.8
     times = torch.tensor([0.9, 0.5, 0.2], dtype=torch.float64)
     a, s = path.alpha(times), path.sigma(times)
