@@ -121,12 +121,12 @@ class Method(LightningModule):
     # What Lightning calls
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if isinstance(self.asking, Evaluations):
+            value = self.asking.note(batch)
+            self.asking.terms = self.terms
+            return value
         if self.asking is not None:
-            return (
-                self.asking.note(batch)
-                if isinstance(self.asking, Evaluations)
-                else self.asking.note(self.total_loss(batch))
-            )
+            return self.asking.note(self.total_loss(batch))
         return self.total_loss(batch)
 
     def total_loss(self, batch: Any) -> Tensor:
@@ -230,6 +230,9 @@ class Method(LightningModule):
         if isinstance(self.asking, StepLoss):
             optimizer_closure = self.asking.closure(optimizer_closure)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        if isinstance(self.asking, Evaluations):
+            made = {name: torch.tensor(count) for name, count in optimizer.effort.items()}
+            self.terms = self.asking.terms | made
         # Lightning would drop the gradients after the next forward pass, which then finds its memory taken.
         self.optimizer_zero_grad(epoch, batch_idx, optimizer)
 

@@ -77,6 +77,8 @@ class Evaluations:
         self.batches: list[tuple[Any, list[Tensor]]] = []
         self.differentiable = False
         self.latest: Tensor | None = None
+        self.terms: dict[str, Tensor] = {}
+        """What the log says of the step: the terms at its start, and not of wherever it was evaluated last."""
 
     def note(self, batch: Any) -> Tensor:
         """One more batch of the step -> its loss, for the log."""
@@ -121,6 +123,11 @@ class EvaluatingOptimizer(Optimizer):
 
     asks: ClassVar[str] = "evaluations"
     evaluations: Evaluations | None = None
+
+    @property
+    def effort(self) -> dict[str, float]:
+        """What the log says of the work so far, by name."""
+        return {}
 
     def descend(self, evaluate: Callable[[], Tensor]) -> Tensor:
         """One step -> the loss of its first evaluation. Gradients are off; `torch.enable_grad` where they matter."""
