@@ -16,10 +16,10 @@ from modules.method import Method
 
 
 class LogSumExp(Method):
-    """f(w) = mu log sum_i exp((<a_i, w> - b_i) / mu), with a_i shifted so that w = 0 is the optimum.
+    """f(w) = mu log sum_i exp((<a_i, w> - b_i) / mu), less f(0), with a_i shifted so that w = 0 is the optimum.
 
-    a_i = x_i - sum_j p_j x_j with p = softmax(-b / mu) and b_i the target: the gradient at 0 is 0. Training starts at
-    ones. The smaller mu, the sharper the maximum and the less it is like its second-order model. The data set is the
+    a_i = x_i - sum_j p_j x_j with p = softmax(-b / mu) and b_i the target: the gradient at 0 is 0, and so is the least
+    value. Training starts at ones. The smaller mu, the sharper the maximum and the less it is like its second-order model. The data set is the
     problem: all records in one batch.
 
     Args:
@@ -50,8 +50,13 @@ class LogSumExp(Method):
         rows = x - (-y / self.mu).softmax(0) @ x
         return rows, (rows @ weight - y) / self.mu
 
+    def value(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+        """f (), at least 0."""
+        _, exponents = self.exponents(x, y, weight)
+        return self.mu * (exponents.logsumexp(0) - (-y.to(weight) / self.mu).logsumexp(0))
+
     def loss(self, batch: Labelled) -> Tensor:
-        return self.mu * self.exponents(batch.x, batch.y, self.weight)[1].logsumexp(0)
+        return self.value(batch.x, batch.y, self.weight)
 
     def approximate_hessian(self, batch: Labelled) -> Tensor:
         """The weighted Gauss-Newton matrix 1 / mu A^T diag(p) A (D, D), p the softmax: the Hessian plus g g^T / mu."""
@@ -61,9 +66,8 @@ class LogSumExp(Method):
     def optimality(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Training records x (N, D), y (N,) -> how far the weights are from the optimum, see `KnownOptimum`."""
         weight = self.weight.detach().double()
-        values = [self.mu * self.exponents(x, y, w)[1].logsumexp(0) for w in (weight, torch.zeros_like(weight))]
         return {
-            "suboptimality": float(values[0] - values[1]),
+            "suboptimality": float(self.value(x, y, weight)),
             "distance": float(weight.abs().max()),
             "violation": 0.0,
         }
