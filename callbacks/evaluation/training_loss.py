@@ -47,7 +47,7 @@ class TrainingLoss(Evaluation):
 
     def compute(self, method, data) -> Mapping[str, float]:
         def work() -> dict[str, float]:
-            batch = data.records("train", self.n)
+            batch = data.trainer.precision_plugin.convert_input(data.records("train", self.n))
             columns = (column.split(data.eval_batch_size) for column in batch)
             parts = [type(batch)(*rows) for rows in zip(*columns, strict=True)]
             with seeded(data.seed, "training loss"):

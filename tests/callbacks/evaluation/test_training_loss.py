@@ -39,3 +39,10 @@ def test_it_is_off_until_asked_for_and_where_there_is_no_loss():
     assert TrainingLoss(n=5).why_not_on(SoftmaxClassifier(data.spec, net=NET), data) is None
     with pytest.raises(UserError, match="at least one record"):
         TrainingLoss(n=0)
+
+
+def test_records_come_in_the_precision_of_the_weights(tmp_path):
+    data = LabelledData(Digits(), eval_batch_size=100)
+    method = SoftmaxClassifier(data.spec, net=NET)
+    figures = evaluate(method, data, TrainingLoss(n=50), folder=tmp_path, precision="64-true")
+    assert figures["training_loss"] == pytest.approx(math.log(10))
