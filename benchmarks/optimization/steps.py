@@ -28,11 +28,14 @@ SIZES = {"1M": {"width": 128, "depth": 5, "heads": 4}, "30M": {"width": 512, "de
 RANK = 32
 LOW_RANK = {"rank": RANK, "update_proj_gap": 100, "scale": 0.25, "projection_type": "std"}
 """What pytorch_optimizer's Fira and GaLore take per group."""
+LOW_RANK_NAMES = ("galore", "fira")
+DECAY = 0.01
+"""Weight decay of the others, ours and theirs: it is an operation of its own."""
 OURS: dict[str, tuple[Callable[..., Any], int]] = {
-    "lamb": (LAMB, 1),
-    "lars": (LARS, 1),
-    "lion": (LionK, 1),
-    "soap": (SOAP, 10),
+    "lamb": (partial(LAMB, weight_decay=DECAY), 1),
+    "lars": (partial(LARS, weight_decay=DECAY), 1),
+    "lion": (partial(LionK, weight_decay=DECAY), 1),
+    "soap": (partial(SOAP, weight_decay=DECAY), 10),
     "galore": (partial(GaLore, rank=RANK, refresh=100), 100),
     "fira": (partial(Fira, rank=RANK, refresh=100), 100),
 }
@@ -61,7 +64,7 @@ def walk(optimizer: Any, steps: int) -> Callable[[], None]:
 
 def grouped(name: str, parameters: list[torch.nn.Parameter]) -> list[Any]:
     """Parameters as pytorch_optimizer wants them: those with a projection in a group of their own."""
-    if name not in ("galore", "fira"):
+    if name not in LOW_RANK_NAMES:
         return parameters
     matrices = [one for one in parameters if one.dim() == 2 and min(one.shape) > RANK]
     others = [one for one in parameters if not any(one is matrix for matrix in matrices)]
@@ -83,7 +86,8 @@ def main(pairs: int = 7, sizes: tuple[str, ...] = ("1M",), limit: int | None = N
             rows = {}
             mine = partial(walk, ours(weights(SIZES[size])), steps)
             if theirs is not None:
-                other = getattr(theirs, THEIRS[name])(grouped(name, weights(SIZES[size])))
+                decay = {} if name in LOW_RANK_NAMES else {"weight_decay": DECAY}
+                other = getattr(theirs, THEIRS[name])(grouped(name, weights(SIZES[size])), **decay)
                 rows[f"{name}, {size}, pytorch_optimizer"] = (mine(), walk(other, steps))
             adamw = torch.optim.AdamW(weights(SIZES[size]), fused=True)
             rows[f"{name}, {size}, AdamW(fused)"] = (mine(), walk(adamw, steps))

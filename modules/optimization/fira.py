@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from compendium.errors import UserError
-from modules.optimization.galore import GaLore
+from modules.optimization.galore import GaLore, lies
 
 
 class Fira(GaLore):
@@ -74,15 +74,19 @@ class Fira(GaLore):
             state["size"] = gradients.new_zeros(len(gradients))
         return state
 
-    def rest(self, wide, low, scaled, state, step, group):
-        tiny = torch.finfo(wide.dtype).tiny
-        scales = vector_norm(scaled, dim=1, keepdim=True) / vector_norm(low, dim=1, keepdim=True).clamp(min=tiny)
-        rest = torch.baddbmm(wide, state["basis"], low, alpha=-1).mul_(scales)
+    def rest(self, matrices, low, scaled, rate, state, step, group):
+        basis, short = state["basis"], 1 if lies(matrices) else 2
+        tiny = torch.finfo(matrices.dtype).tiny
+        scales = vector_norm(scaled, dim=short, keepdim=True)
+        scales /= vector_norm(low, dim=short, keepdim=True).clamp_(min=tiny)
+        left, right = (basis, low) if lies(matrices) else (low, basis.mT)
+        rest = torch.baddbmm(matrices, left, right, alpha=-1).mul_(scales)
         size = vector_norm(rest, dim=(1, 2))
+        kept = rate * torch.ones_like(size)
         if step > 1:
             # After a step without a rest any growth is allowed: there is nothing to compare with.
             most = torch.where(state["size"] > 0, group["limit"] * state["size"], size)
-            rest *= (most / size.clamp(min=tiny)).clamp(max=1)[:, None, None]
+            kept *= (most / size.clamp(min=tiny)).clamp(max=1)
             size = torch.minimum(size, most)
         state["size"] = size
-        return rest
+        return rest.mul_(kept[:, None, None])

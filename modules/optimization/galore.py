@@ -76,19 +76,19 @@ class GaLore(StackedOptimizer):
     def start(self, gradients: Tensor, group: Mapping[str, Any]) -> dict[str, Tensor]:
         if not projected(gradients, group):
             return {"first": torch.zeros_like(gradients), "second": torch.zeros_like(gradients)}
-        wide = lying(gradients)
-        count, short, long = wide.shape
-        low = wide.new_zeros(count, group["rank"], long)
-        return {"first": low, "second": torch.zeros_like(low), "basis": wide.new_zeros(count, short, group["rank"])}
+        matrices = gradients.flatten(2)
+        basis = matrices.new_zeros(len(matrices), min(matrices.shape[1:]), group["rank"])
+        low = into(matrices, basis)
+        return {"first": torch.zeros_like(low), "second": torch.zeros_like(low), "basis": basis}
 
     def direction(self, gradients: Tensor, state: dict[str, Tensor], step: int, group: Mapping[str, Any]) -> Tensor:
         beta1, beta2 = group["betas"]
-        wide = low = gradients
+        matrices = low = gradients
         if "basis" in state:
-            wide = lying(gradients)
+            matrices = gradients.flatten(2)
             if (step - 1) % group["refresh"] == 0:
-                state["basis"] = foremost(wide, group["rank"])
-            low = state["basis"].mT @ wide
+                state["basis"] = foremost(matrices if lies(matrices) else matrices.mT, group["rank"])
+            low = into(matrices, state["basis"])
         first = state["first"].lerp_(low, 1 - beta1)
         second = state["second"].lerp_(low.square(), 1 - beta2)
         late = math.sqrt(1 - beta2**step)
@@ -96,22 +96,22 @@ class GaLore(StackedOptimizer):
         correction = late / (1 - beta1**step)
         if "basis" not in state:
             return scaled.mul_(correction)
-        update = state["basis"] @ scaled
-        rest = self.rest(wide, low, scaled, state, step, group)
-        if rest is not None:
-            update += rest
-        return standing(update, gradients).mul(correction * group["scale"])
+        rate = correction * group["scale"]
+        rest = self.rest(matrices, low, scaled, rate, state, step, group)
+        update = out_of(scaled.mul_(rate), state["basis"])
+        return (update if rest is None else rest.add_(update)).view(gradients.shape)
 
     def rest(
         self,
-        wide: Tensor,
+        matrices: Tensor,
         low: Tensor,
         scaled: Tensor,
+        rate: float,
         state: dict[str, Tensor],
         step: int,
         group: Mapping[str, Any],
     ) -> Tensor | None:
-        """What is stepped along outside of the basis (B, m, n), from G (B, m, n), R and psi(R) (B, r, n) each."""
+        """What is stepped along outside of the basis, times `rate`, of G, R and psi(R), stacks in their own sides."""
         return None
 
 
@@ -121,16 +121,19 @@ def projected(gradients: Tensor, group: Mapping[str, Any]) -> bool:
     return len(sides) == 2 and min(sides) > group["rank"] and max(sides) <= group["max_dim"]
 
 
-def lying(gradients: Tensor) -> Tensor:
-    """A stack (B, a, ...) -> matrices (B, m, n) with m <= n."""
-    flat = gradients.flatten(2)
-    return flat if flat.shape[1] <= flat.shape[2] else flat.mT
+def lies(matrices: Tensor) -> bool:
+    """Whether matrices (B, m, n) have m <= n. Others are projected from the right: nothing is ever turned around."""
+    return matrices.shape[1] <= matrices.shape[2]
 
 
-def standing(update: Tensor, like: Tensor) -> Tensor:
-    """What `lying` made of a stack, as that stack was."""
-    flat = like.flatten(2)
-    return (update if flat.shape[1] <= flat.shape[2] else update.mT).reshape(like.shape)
+def into(matrices: Tensor, basis: Tensor) -> Tensor:
+    """Matrices (B, m, n) in a basis of their shorter side (B, m or n, r) -> (B, r, n) or (B, m, r)."""
+    return basis.mT @ matrices if lies(matrices) else matrices @ basis
+
+
+def out_of(low: Tensor, basis: Tensor) -> Tensor:
+    """What `into` gave -> matrices (B, m, n)."""
+    return basis @ low if low.shape[1] == basis.shape[2] else low @ basis.mT
 
 
 def foremost(matrices: Tensor, rank: int) -> Tensor:

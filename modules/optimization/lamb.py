@@ -74,8 +74,8 @@ class LAMB(LayerwiseOptimizer):
 
     def update(self, weights, gradients, state, step, group):
         beta1, beta2 = group["betas"]
-        state["first"] = torch._foreach_lerp(state["first"], gradients, 1 - beta1)
-        state["second"] = torch._foreach_mul(state["second"], beta2)
+        torch._foreach_lerp_(state["first"], gradients, 1 - beta1)
+        torch._foreach_mul_(state["second"], beta2)
         torch._foreach_addcmul_(state["second"], gradients, gradients, 1 - beta2)
         scale = torch._foreach_div(state["second"], 1 - beta2**step)
         torch._foreach_sqrt_(scale)

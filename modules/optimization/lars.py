@@ -67,5 +67,5 @@ class LARS(LayerwiseOptimizer):
 
     def update(self, weights, gradients, state, step, group):
         slopes = self.decayed(gradients, weights, group)
-        state["first"] = torch._foreach_lerp(state["first"], slopes, 1 - group["momentum"])
-        return torch._foreach_mul(state["first"], 1.0)
+        torch._foreach_lerp_(state["first"], slopes, 1 - group["momentum"])
+        return state["first"]

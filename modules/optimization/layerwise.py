@@ -81,7 +81,8 @@ class LayerwiseOptimizer(ListedOptimizer):
             lengths = lengths.clamp(group["lower"], group["upper"])
             norms = torch.stack(torch._foreach_norm(some))
             ratios = torch.where((lengths > 0) & (norms > 0), lengths / norms, 1.0)
-            torch._foreach_mul_(some, list(ratios.unbind()))
+            new = dict(zip(places, torch._foreach_mul(some, list(ratios.unbind())), strict=True))
+            return [new.get(place, update) for place, update in enumerate(updates)]
         return updates
 
 

@@ -91,7 +91,7 @@ class LionK(ListedOptimizer):
     def direction(self, weights, gradients, state, step, group):
         beta1, beta2 = group["betas"]
         along = list(torch._foreach_lerp(state["first"], gradients, 1 - beta1))
-        state["first"] = torch._foreach_lerp(state["first"], gradients, 1 - beta2)
+        torch._foreach_lerp_(state["first"], gradients, 1 - beta2)
         return GRADIENTS[group["kappa"]](along, group)
 
 

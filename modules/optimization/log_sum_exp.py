@@ -19,8 +19,8 @@ class LogSumExp(Method):
     """f(w) = mu log sum_i exp((<a_i, w> - b_i) / mu), less f(0), with a_i shifted so that w = 0 is the optimum.
 
     a_i = x_i - sum_j p_j x_j with p = softmax(-b / mu) and b_i the target: the gradient at 0 is 0, and so is the least
-    value. Training starts at ones. The smaller mu, the sharper the maximum and the less it is like its second-order model. The data set is the
-    problem: all records in one batch.
+    value. Training starts at ones. The smaller mu, the sharper the maximum and the less it is like its second-order
+    model. The data set is the problem: all records in one batch.
 
     Args:
         spec: vectors with a real target.

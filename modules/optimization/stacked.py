@@ -15,15 +15,17 @@ from torch.optim import Optimizer
 from compendium.errors import UserError
 
 LARGEST = 2**26
-"""Most numbers of a stack of gradients: 256 MB in float32, beyond which a batch gains nothing and only costs memory."""
+"""Most numbers that are stepped at once: 256 MB in float32, beyond which a batch only costs memory."""
+LARGEST_ON_HOST = 2**18
+"""The same on a CPU, where one operation after the other on all tensors finds none of them in the cache any more."""
 
 
 class BatchedOptimizer(Optimizer):
     """Parent of `ListedOptimizer` and `StackedOptimizer`, which step groups of tensors that are alike.
 
-    State is computed and kept in float32, in float64 for weights in float64; it holds tensors and plain integers, never
-    changes in place, and so a `state_dict` stays what it was. Tensors without a gradient wait, and have a count of
-    steps of their own. Sparse gradients are made dense.
+    State is computed and kept in float32, in float64 for weights in float64; it holds tensors and plain integers. It
+    changes in place, as in torch's optimizers: a `state_dict` is a view of it, and loading one copies it. Tensors
+    without a gradient wait, and have a count of steps of their own. Sparse gradients are made dense.
 
     Args:
         params: tensors, or groups of them with arguments of their own.
@@ -66,23 +68,24 @@ class BatchedOptimizer(Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:  # type: ignore[override]
-        """As torch's, which would also round the state to the type of the weights."""
+        """As torch's, which would round the state to the type of the weights, and go on in the tensors it was given."""
         super().load_state_dict(dict(state_dict))
         names = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
         parameters = chain.from_iterable(group["params"] for group in self.param_groups)
         for name, parameter in zip(names, parameters, strict=True):
             for key, value in state_dict["state"].get(name, {}).items():
                 if isinstance(value, Tensor):
-                    self.state[parameter][key] = value.to(parameter.device)
+                    self.state[parameter][key] = value.to(parameter.device, copy=True)
 
     def _alike(self, parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-        """Tensors with a gradient, those together that are alike and of one age."""
+        """Tensors with a gradient, those together that are alike and of one age, as many as pay at once."""
         alike = defaultdict(list)
         for parameter in parameters:
             if parameter.grad is not None:
                 age = self.state[parameter].get("step", 0)
                 alike[self._likeness(parameter), age].append(parameter)
-        yield from alike.values()
+        for together in alike.values():
+            yield from portions(together)
 
 
 class ListedOptimizer(BatchedOptimizer):
@@ -112,9 +115,9 @@ class ListedOptimizer(BatchedOptimizer):
         step: int,
         group: Mapping[str, Any],
     ) -> list[Tensor]:
-        """Weights and gradients of step 1, 2, ... -> what is subtracted; renews the lists of the state.
+        """Weights and gradients of step 1, 2, ... -> what is subtracted; renews the state, in place or with new lists.
 
-        Neither the weights, nor the gradients, nor the tensors of the state may change in place.
+        Neither the weights nor the gradients may change in place. Tensors of the state may be what is subtracted.
         """
         raise NotImplementedError
 
@@ -122,20 +125,24 @@ class ListedOptimizer(BatchedOptimizer):
         states = [self.state[parameter] for parameter in parameters]
         dtype = parameters[0].dtype
         precise = torch.promote_types(dtype, torch.float32)
-        gradients = [self._gradient(parameter).to(precise) for parameter in parameters]
-        weights = [parameter.detach().to(precise) for parameter in parameters]
+        gradients, weights = [self._gradient(parameter) for parameter in parameters], parameters
+        if dtype != precise:  # asking thirty tensors that are so already takes a fifth of Lion's step
+            gradients, weights = ([each.to(precise) for each in tensors] for tensors in (gradients, weights))
         step = states[0].get("step", 0) + 1
         if step == 1:
             lists = self.start(gradients, group)
         else:
             lists = {name: [state[name] for state in states] for name in states[0] if name != "step"}
         direction = self.direction(weights, gradients, lists, step, group)
-        for index, parameter in enumerate(parameters):
-            new = {"step": step} | {name: values[index] for name, values in lists.items()}
-            self.state[parameter] = self.state[parameter] | new
+        for index, state in enumerate(states):
+            state["step"] = step
+            for name, values in lists.items():
+                state[name] = values[index]
         if self.decouples and group["weight_decay"]:
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, [each.to(dtype) for each in direction], alpha=-group["lr"])
+        if dtype != precise:
+            direction = [each.to(dtype) for each in direction]
+        torch._foreach_add_(parameters, direction, alpha=-group["lr"])
 
 
 class StackedOptimizer(BatchedOptimizer):
@@ -160,28 +167,68 @@ class StackedOptimizer(BatchedOptimizer):
     def _likeness(self, parameter: Tensor) -> Hashable:
         return parameter.shape, parameter.dtype, parameter.device
 
-    def _alike(self, parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
-        for stack in super()._alike(parameters):
-            count = max(1, LARGEST // max(1, stack[0].numel()))
-            yield from (stack[first : first + count] for first in range(0, len(stack), count))
-
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         states = [self.state[parameter] for parameter in parameters]
         dtype = parameters[0].dtype
-        gradients = torch.stack([self._gradient(parameter) for parameter in parameters])
+        gradients = stack([self._gradient(parameter) for parameter in parameters])
         gradients = gradients.to(torch.promote_types(dtype, torch.float32))
         step = states[0].get("step", 0) + 1
-        if step == 1:
-            stacked = self.start(gradients, group)
-        else:
-            stacked = {name: torch.stack([state[name] for state in states]) for name in states[0] if name != "step"}
+        stacked = self.start(gradients, group) if step == 1 else self._stacked(parameters, states)
         direction = self.direction(gradients, stacked, step, group)
-        for index, parameter in enumerate(parameters):
-            self.state[parameter] = {"step": step} | {name: values[index] for name, values in stacked.items()}
+        self._keep(stacked, step, parameters, states)
         if direction is None:
             return
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(parameters, list(direction.to(dtype).unbind()), alpha=-group["lr"])
+
+    def _stacked(self, parameters: list[Tensor], states: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """State by name (B, ...): the stacks of the step before, if the tensors' states are still their rows."""
+        known = self.__dict__.setdefault("_stacks", {}).get(tuple(map(id, parameters)))
+        if known is not None and all(
+            state.get(name) is row for name, (_, rows) in known.items() for state, row in zip(states, rows, strict=True)
+        ):
+            return {name: whole for name, (whole, _) in known.items()}
+        return {name: stack([state[name] for state in states]) for name in states[0] if name != "step"}
+
+    def _keep(
+        self, stacked: dict[str, Tensor], step: int, parameters: list[Tensor], states: list[dict[str, Any]]
+    ) -> None:
+        """Make each tensor's state its rows of the stacks, and remember the stacks for the next step."""
+        key = tuple(map(id, parameters))
+        known = self.__dict__.setdefault("_stacks", {})
+        before = known.get(key, {})
+        if key not in known:  # tensors go into one stack: those that had another one leave it
+            for other in [other for other in known if not set(key).isdisjoint(other)]:
+                del known[other]
+        kept = known[key] = {}
+        for name, whole in stacked.items():
+            same = name in before and before[name][0] is whole
+            rows = before[name][1] if same else whole.unbind()
+            kept[name] = whole, rows
+            for state, row in zip(states, rows, strict=True):
+                state[name] = row
+        for state in states:
+            state["step"] = step
+
+
+def portions(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Tensors in their order, as many together as pay; one at least."""
+    most = LARGEST_ON_HOST if tensors[0].device.type == "cpu" else LARGEST
+    portion: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if portion and size + tensor.numel() > most:
+            yield portion
+            portion, size = [], 0
+        portion.append(tensor)
+        size += tensor.numel()
+    yield portion
+
+
+def stack(tensors: list[Tensor]) -> Tensor:
+    """Tensors (...) -> (B, ...), without a copy of a single one."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
 
 
 def check_at_least_zero(**values: float) -> None:

@@ -140,13 +140,15 @@ def test_continues_from_its_state_to_the_same_bits():
         assert torch.equal(one, other)
 
 
-def test_a_state_dict_stays_what_it_was():
+def test_a_state_dict_that_was_loaded_stays_what_it_was():
     parameters, steps = weights(), gradients(12)
     optimizer = SOAP(parameters, precondition_frequency=2)
     walk(optimizer, parameters, steps[:6])
     taken = optimizer.state_dict()
     before = copy.deepcopy(taken)
-    walk(optimizer, parameters, steps[6:])
+    other = SOAP(parameters, precondition_frequency=2)
+    other.load_state_dict(taken)
+    walk(other, parameters, steps[6:])
     for name, state in before["state"].items():
         for key, value in state.items():
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(taken["state"][name][key]))
