@@ -154,6 +154,23 @@ def test_a_state_dict_that_was_loaded_stays_what_it_was():
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(taken["state"][name][key]))
 
 
+def test_a_state_that_somebody_replaces_counts():
+    """Stacks of the step before are taken only while the state is still their rows."""
+    one, other = weights(), weights()
+    first, second = SOAP(one), SOAP(other)
+    steps = gradients(6)
+    walk(first, one, steps[:5])
+    walk(second, other, steps[:5])
+    second.state[other[0]]["first"] = torch.zeros_like(second.state[other[0]]["first"])
+    first.state[one[0]]["first"].zero_()
+    before = [each.detach().clone() for each in one]
+    walk(first, one, steps[5:])
+    walk(second, other, steps[5:])
+    assert not torch.equal(one[0], before[0])
+    for mine, theirs in zip(one, other, strict=True):
+        assert torch.equal(mine, theirs)
+
+
 def test_low_precision_weights_keep_a_precise_state():
     parameters, steps = weights(dtype=torch.bfloat16), gradients(12, dtype=torch.bfloat16)
     optimizer = SOAP(parameters)
