@@ -6,6 +6,7 @@ import sys
 
 from benchmarks import comparisons, epochs, startup, steps
 from benchmarks.generative import memory, sampling, training
+from benchmarks.optimization import problems
 from benchmarks.optimization import steps as optimizers
 
 if __name__ == "__main__":
@@ -25,3 +26,5 @@ if __name__ == "__main__":
     memory.main(2 if smoke else 15)
     print()
     optimizers.main(1, limit=1) if smoke else optimizers.main(7, ("1M", "30M"))
+    print()
+    problems.main(("sgd",), ("quadratic",), trials=1, seeds=1) if smoke else problems.main()
