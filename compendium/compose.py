@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,12 @@ def compose(arguments: Sequence[str]) -> Composed:
         values = [override for override in overrides if override not in groups]
         errors += [error for override in groups if (error := check_choice(override))]
         good = [str(override.input_line) for override in groups if not check_choice(override)]
-        base = composed(good)
-        errors += [error for override in values if (error := check_key(override, base))]
+        base, keys = base_of(tuple(good), newest())
+        errors += [error for override in values if (error := check_key(override, base, keys))]
         if errors:
             raise UserErrors(errors)
-        config = composed([line for override in overrides for line in lines_of(override, base)])
+        lines = [line for override in overrides for line in lines_of(override, base)]
+        config = composed(lines) if lines != good else base
     chosen = {name: choice for name, choice in config.hydra.runtime.choices.items() if choice is not None}
     with_hydra = config
     config = OmegaConf.masked_copy(with_hydra, [str(key) for key in with_hydra if key != "hydra"])
@@ -190,6 +192,24 @@ def lines_of(override: Override, base: DictConfig) -> list[str]:
     return [f"~{override.key_or_group}", f"+{line}"] if whole and OmegaConf.is_dict(old) else [line]
 
 
+def newest() -> int:
+    """When a config file was last written, in nanoseconds."""
+    return max(path.stat().st_mtime_ns for path in CONF.rglob("*.yaml"))
+
+
+@lru_cache(maxsize=32)
+def base_of(lines: tuple[str, ...], written: int) -> tuple[DictConfig, list[str]]:
+    """What choices of groups give and its keys, once for the many runs of a comparison that differ in values alone.
+
+    Args:
+        lines: the choices.
+        written: when the files were, so that a change makes it anew.
+    """
+    base = composed(list(lines))
+    OmegaConf.set_readonly(base, True)
+    return base, list(leaves(base))
+
+
 def composed(lines: list[str]) -> DictConfig:
     """Hydra's own composition; what it refuses after our checks comes as its own first line."""
     try:
@@ -228,10 +248,9 @@ def check_choice(override: Override) -> UserError | None:
     return None
 
 
-def check_key(override: Override, base: DictConfig) -> UserError | None:
+def check_key(override: Override, base: DictConfig, keys: list[str]) -> UserError | None:
     """An unknown key, a `+key` that is close to a known one, or a value of another type than the default's."""
     key = override.key_or_group
-    keys = list(leaves(base))
     known = key in keys or any(name.startswith(f"{key}.") for name in keys)
     if override.type is OverrideType.FORCE_ADD:
         return None

@@ -50,32 +50,42 @@ def trained(run: Run):
     return parts
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_a_step_of_fit_and_test_is_deterministic_and_reaches_every_parameter(model, tmp_path):
-    first, second = trained(planned(model, tmp_path / "a")), trained(planned(model, tmp_path / "b"))
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    """Of the module, so that pytest runs all tests of a model one after the other, and trains once for them."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def once(model, tmp_path_factory):
+    """The parts of a run, trained; they stay as they are."""
+    return trained(planned(model, tmp_path_factory.mktemp("once")))
+
+
+def test_a_step_of_fit_and_test_is_deterministic_and_reaches_every_parameter(model, once, tmp_path):
+    first, second = once, trained(planned(model, tmp_path))
     for name, value in first.method.state_dict().items():
         torch.testing.assert_close(
             value, second.method.state_dict()[name], rtol=0, atol=0, msg=f"{name} is not reproducible"
         )
-    start = build(planned(model, tmp_path / "c")).method
     if isinstance(first.method, SolvedMethod):
+        start = build(planned(model, tmp_path / "start")).method
         assert any(not torch.equal(a, b) for a, b in zip(first.method.buffers(), start.buffers(), strict=True))
         return
-    batch = next(iter(first.data.train_dataloader()))
-    loss = first.method.loss(batch)
+    batch = next(iter(second.data.train_dataloader()))
+    loss = second.method.loss(batch)
     total = torch.stack(tuple(loss.values())).sum() if isinstance(loss, dict) else loss
     total.backward()
     without = [
         name
-        for name, p in first.method.named_parameters()
+        for name, p in second.method.named_parameters()
         if p.requires_grad and (p.grad is None or not p.grad.abs().sum())
     ]
     assert not without, f"no gradient reaches {without}"
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_its_checkpoint_opens_in_plain_python(model, tmp_path):
-    parts = trained(planned(model, tmp_path))
+def test_its_checkpoint_opens_in_plain_python(once):
+    parts = once
     path = Path(parts.trainer.default_root_dir) / "checkpoints/last.ckpt"
     for kind in (type(parts.method), Method):
         again = kind.load_from_checkpoint(path)
@@ -86,7 +96,6 @@ def test_its_checkpoint_opens_in_plain_python(model, tmp_path):
         assert again.hparams == parts.method.hparams
 
 
-@pytest.mark.parametrize("model", MODELS)
 def test_its_default_evaluations_give_figures(model, tmp_path):
     small = ("trainer.limit_test_batches=1", "datamodule.eval_batch_size=32", *FEW)
     run = planned(model, tmp_path, "callbacks=default", *small)
@@ -96,7 +105,6 @@ def test_its_default_evaluations_give_figures(model, tmp_path):
     assert all(name.startswith("test/") for name in figures)
 
 
-@pytest.mark.parametrize("model", MODELS)
 def test_its_config_says_what_it_is_and_names_every_argument(model):
     composed = compose([f"model={model}"]).values["model"]
     names, _, _ = signature(locate(composed["_target_"]))
@@ -105,7 +113,6 @@ def test_its_config_says_what_it_is_and_names_every_argument(model):
     assert (CONF / "model" / f"{model}.yaml").read_text().splitlines()[1].startswith("# ")
 
 
-@pytest.mark.parametrize("model", MODELS)
 def test_it_lies_where_the_mirror_rule_says(model):
     module = importlib.import_module(f"modules.{model.replace('/', '.')}")
     target = compose([f"model={model}"]).values["model"]["_target_"]
