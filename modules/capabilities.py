@@ -275,3 +275,12 @@ class KnownOptimum(Protocol):
     def optimality(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Training records x (N, ...), y (N,) -> `suboptimality`, `distance` and `violation`, 0 at the optimum."""
         ...
+
+
+@runtime_checkable
+class Separator(Protocol):
+    """A training whose end is that the training records are separated."""
+
+    def separation(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """Training records x (N, ...), y (N,) -> the figures of `callbacks.evaluation.separation`."""
+        ...
