@@ -284,3 +284,12 @@ class Separator(Protocol):
     def separation(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Training records x (N, ...), y (N,) -> the figures of `callbacks.evaluation.separation`."""
         ...
+
+
+@runtime_checkable
+class Imitator(Protocol):
+    """A policy that learns from an expert."""
+
+    def imitation(self, x: Tensor) -> dict[str, Tensor]:
+        """Starts x (B, ...) -> the figures of `callbacks.evaluation.imitation` of each (B,)."""
+        ...
