@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -43,6 +42,8 @@ def separating_margin(z: Tensor) -> float:
 
     It is the distance of their convex hull from 0, by least distance programming: Lawson and Hanson 1974, chapter 23.
     """
+    from scipy.optimize import nnls
+
     rows = z.double().cpu().numpy()
     scale = float(np.abs(rows).max())
     if scale == 0:
