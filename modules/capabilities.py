@@ -293,3 +293,12 @@ class Imitator(Protocol):
     def imitation(self, x: Tensor) -> dict[str, Tensor]:
         """Starts x (B, ...) -> the figures of `callbacks.evaluation.imitation` of each (B,)."""
         ...
+
+
+@runtime_checkable
+class Constrained(Protocol):
+    """A minimum under constraints."""
+
+    def constrained_optimality(self, batch: Any) -> dict[str, float]:
+        """The training records as one batch -> the figures of `callbacks.evaluation.constraints`."""
+        ...
