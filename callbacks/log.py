@@ -56,7 +56,7 @@ class TrainLog(Callback):
         self.pending = []
         if terms and trainer.logger is not None:
             means = {f"train/{name}": math.fsum(values) / len(values) for name, values in terms.items()}
-            if trainer.optimizers:
+            if trainer.optimizers and trainer.optimizers[0].param_groups:  # Lightning's stand-in for none has no group
                 means["train/lr"] = trainer.optimizers[0].param_groups[0]["lr"]
             trainer.logger.log_metrics(means, step=trainer.global_step)
 

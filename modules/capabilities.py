@@ -275,3 +275,30 @@ class KnownOptimum(Protocol):
     def optimality(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Training records x (N, ...), y (N,) -> `suboptimality`, `distance` and `violation`, 0 at the optimum."""
         ...
+
+
+@runtime_checkable
+class Separator(Protocol):
+    """A training whose end is that the training records are separated."""
+
+    def separation(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """Training records x (N, ...), y (N,) -> the figures of `callbacks.evaluation.separation`."""
+        ...
+
+
+@runtime_checkable
+class Imitator(Protocol):
+    """A policy that learns from an expert."""
+
+    def imitation(self, x: Tensor) -> dict[str, Tensor]:
+        """Starts x (B, ...) -> the figures of `callbacks.evaluation.imitation` of each (B,)."""
+        ...
+
+
+@runtime_checkable
+class Constrained(Protocol):
+    """A minimum under constraints."""
+
+    def constrained_optimality(self, batch: Any) -> dict[str, float]:
+        """The training records as one batch -> the figures of `callbacks.evaluation.constraints`."""
+        ...

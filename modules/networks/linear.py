@@ -15,17 +15,18 @@ class Linear(nn.Module):
     Args:
         in_shape: shape of one x.
         out_shape: shape of one output.
+        bias: whether there is a b.
     """
 
     kinds = ("image", "vector")
 
-    def __init__(self, in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+    def __init__(self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], bias: bool = True) -> None:
         super().__init__()
         self.out_shape = tuple(out_shape)
         self.features = math.prod(in_shape)
-        self.last = nn.Linear(self.features, math.prod(out_shape))
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = nn.Linear(self.features, math.prod(out_shape), bias=bias)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
 
     def embed(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) -> x, flattened (B, D)."""

@@ -14,3 +14,10 @@ def test_it_is_a_linear_map_that_begins_at_zero():
     expected = torch.einsum("od,bd->bo", net.last.weight, x.flatten(1)).view(5, 4, 2)
     torch.testing.assert_close(net(x), expected)
     assert net.features == 6
+
+
+def test_without_b_it_keeps_zero():
+    net = Linear((3,), (2,), bias=False)
+    torch.nn.init.normal_(net.last.weight)
+    assert torch.equal(net(torch.zeros(1, 3)), torch.zeros(1, 2))
+    assert [name for name, _ in net.named_parameters()] == ["last.weight"]
