@@ -198,9 +198,11 @@ class Method(LightningModule):
         if hasattr(optimizer, "watch"):
             optimizer.watch(self)
         asks = asked(optimizer)
-        self.asking = {"gradients": None, "loss": StepLoss(), "evaluations": Evaluations(self.total_loss)}[asks]
-        if self.asking is None:
+        if asks == "gradients":
+            self.asking = None
             return
+        context = self.trainer.precision_plugin.train_step_context
+        self.asking = StepLoss() if asks == "loss" else Evaluations(self.total_loss, context)
         name = type(optimizer).__name__
         if not self.automatic_optimization:
             raise UserError(
@@ -235,6 +237,11 @@ class Method(LightningModule):
             self.terms = self.asking.terms | made
         # Lightning would drop the gradients after the next forward pass, which then finds its memory taken.
         self.optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def on_train_end(self) -> None:
+        for optimizer in self.trainer.optimizers:
+            if hasattr(optimizer, "settle"):
+                optimizer.settle()
 
     def backward(self, loss: Tensor, *arguments: Any, **options: Any) -> None:
         if not isinstance(self.asking, Evaluations):

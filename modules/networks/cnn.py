@@ -46,10 +46,22 @@ class CNN(nn.Module):
         self.body = nn.Sequential(*layers, residual.norm(width, norm), nn.SiLU())
         self.last = nn.Linear(width, math.prod(out_shape))
 
+    def stages(self) -> list[tuple[nn.Module]]:
+        return [(part,) for part in self.body]
+
+    def enter(self, x: Tensor) -> Tensor:
+        return x
+
+    def through(self, stage: int, state: Tensor) -> Tensor:
+        return self.body[stage](state)
+
+    def leave(self, state: Tensor) -> Tensor:
+        return self.last(state.mean(dim=(2, 3))).unflatten(1, self.out_shape)
+
     def embed(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> features before the last layer (B, channels[-1])."""
         return self.body(x).mean(dim=(2, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, H, W) -> (B, *out_shape)."""
-        return self.last(self.embed(x)).unflatten(1, self.out_shape)
+        return self.leave(self.body(x))

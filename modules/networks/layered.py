@@ -69,13 +69,25 @@ class Layered(nn.Module):
         """f'(a) from h = f(a)."""
         return ACTIVATIONS[self.shape][1](h)
 
+    def stages(self) -> list[tuple[nn.Module]]:
+        return [(layer,) for layer in self.layers]
+
+    def enter(self, x: Tensor) -> Tensor:
+        return x.flatten(1)
+
+    def through(self, stage: int, state: Tensor) -> Tensor:
+        return self.activation(self.layers[stage](state))
+
+    def leave(self, state: Tensor) -> Tensor:
+        return self.last(state).unflatten(1, self.out_shape)
+
     def embed(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) -> features before the last layer (B, widths[-1])."""
-        h = x.flatten(1)
-        for layer in self.layers:
-            h = self.activation(layer(h))
+        h = self.enter(x)
+        for stage in range(len(self.layers)):
+            h = self.through(stage, h)
         return h
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, *in_shape) -> (B, *out_shape)."""
-        return self.last(self.embed(x)).unflatten(1, self.out_shape)
+        return self.leave(self.embed(x))

@@ -47,15 +47,29 @@ class MLP(nn.Module):
         self.activation = nn.SiLU()
         self.norms = nn.ModuleList(residual.norm(width, norm) for _ in range(depth)) if norm else None
 
+    def stages(self) -> list[tuple[nn.Module, ...]]:
+        norms = list(self.norms)[1:] if self.norms else []
+        return [(layer, *norms[stage : stage + 1]) for stage, layer in enumerate(self.hidden)]
+
+    def enter(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> tuple[Tensor, Tensor | float]:
+        shift = self.condition(t, y)
+        h = self.first(x.flatten(1)) + shift
+        return self.activation(self.norms[0](h) if self.norms else h), shift
+
+    def through(self, stage: int, state: tuple[Tensor, Tensor | float]) -> tuple[Tensor, Tensor | float]:
+        h, shift = state
+        inner = self.hidden[stage](h + shift)
+        return h + self.activation(self.norms[stage + 1](inner) if self.norms else inner), shift
+
+    def leave(self, state: tuple[Tensor, Tensor | float]) -> Tensor:
+        return self.last(state[0]).unflatten(1, self.out_shape)
+
     def embed(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """x (B, *in_shape) -> features before the last layer (B, width)."""
-        h = self.first(x.flatten(1))
-        shift = self.condition(t, y)
-        norms = self.norms or [nn.Identity()] * (len(self.hidden) + 1)
-        h = self.activation(norms[0](h + shift))
-        for layer, norm in zip(self.hidden, norms[1:], strict=True):
-            h = h + self.activation(norm(layer(h + shift)))
-        return h
+        state = self.enter(x, t, y)
+        for stage in range(len(self.hidden)):
+            state = self.through(stage, state)
+        return state[0]
 
     def forward(self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """x (B, *in_shape), t (B,) if `time`, y int64 (B,) if `classes`, -1 for any -> (B, *out_shape)."""

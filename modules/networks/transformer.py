@@ -100,14 +100,25 @@ class Transformer(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(weight)
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """ids int64 (B, T) -> features before the last layer (B, T, width), of its token and those that it sees."""
+    def stages(self) -> list[tuple[nn.Module]]:
+        return [(block,) for block in self.blocks]
+
+    def enter(self, ids: Tensor) -> Tensor:
         length = ids.shape[1]
         if length > self.context:
             raise UserError(f"a text of {length} tokens is longer than the {self.context} that this model reads.")
-        x = self.token(ids) + self.position.weight[:length]
-        return self.norm(self.blocks(F.dropout(x, self.dropout, self.training)))
+        return F.dropout(self.token(ids) + self.position.weight[:length], self.dropout, self.training)
+
+    def through(self, stage: int, state: Tensor) -> Tensor:
+        return self.blocks[stage](state)
+
+    def leave(self, state: Tensor) -> Tensor:
+        return F.linear(self.norm(state), self.token.weight)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """ids int64 (B, T) -> features before the last layer (B, T, width), of its token and those that it sees."""
+        return self.norm(self.blocks(self.enter(ids)))
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids int64 (B, T), T up to the context -> logits (B, T, vocabulary): of each next token, if causal."""
-        return F.linear(self.embed(ids), self.token.weight)
+        return self.leave(self.blocks(self.enter(ids)))

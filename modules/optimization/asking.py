@@ -12,6 +12,7 @@ outside of a trainer any closure does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -70,10 +71,13 @@ class Evaluations:
 
     Args:
         loss: batch -> its loss ().
+        context: what a training step is computed in, such as autocast; Lightning enters it for the first evaluation.
     """
 
-    def __init__(self, loss: Callable[[Any], Tensor]) -> None:
-        self.loss = loss
+    def __init__(
+        self, loss: Callable[[Any], Tensor], context: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
+        self.loss, self.context = loss, context
         self.batches: list[tuple[Any, list[Tensor]]] = []
         self.differentiable = False
         self.latest: Tensor | None = None
@@ -111,7 +115,8 @@ class Evaluations:
         """The loss of a batch at the weights as they are now, with the draws that it was first seen with."""
         batch, drawn = noted
         restore(drawn)
-        return self.loss(batch)
+        with self.context():
+            return self.loss(batch)
 
     def clear(self) -> None:
         """Forget the step's records."""

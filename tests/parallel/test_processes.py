@@ -31,6 +31,7 @@ KINDS = {
         "trainer.max_epochs=2",
         "+callbacks.evaluation.regression._target_=callbacks.evaluation.regression.Regression",
     ),
+    "zeroth": (*CLASSIFIER, "optimizer=zo2", "optimizer.lr=0.01", "schedule=constant"),
     "solved": ("model=continual/g_acil", "model.features=32", "data=wine", "datamodule.tasks=3", CLASSIFICATION),
     "interpolant": (
         "model=generative/stochastic_interpolant",
@@ -106,7 +107,7 @@ def last(folder: Path) -> dict:
     return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
 
 
-@pytest.mark.parametrize("kind", ["classifier", "regressor", "solved"])
+@pytest.mark.parametrize("kind", ["classifier", "regressor", "solved", "zeroth"])
 def test_one_and_two_processes_give_the_same_figures(kind, tmp_path, capfd):
     two = start(*KINDS[kind], *BARE, *TWO, f"runs={tmp_path}/two")
     one = here(capfd, *KINDS[kind], *BARE, f"runs={tmp_path}/one")
