@@ -275,3 +275,30 @@ class KnownOptimum(Protocol):
     def optimality(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Training records x (N, ...), y (N,) -> `suboptimality`, `distance` and `violation`, 0 at the optimum."""
         ...
+
+
+@runtime_checkable
+class Bilevel(Protocol):
+    """A problem within a problem: upper variables that are good for what the lower level makes of them."""
+
+    def bilevel(self, lower: Any, upper: Any) -> dict[str, float]:
+        """All records of both levels, batches of the method's type -> figures of how far the problem is solved."""
+        ...
+
+
+@runtime_checkable
+class Reweighting(Protocol):
+    """A method that finds out which sources of data to learn from."""
+
+    def source_weights(self) -> Tensor | None:
+        """Weights (sources,) that add up to 1; None where the problem has no sources."""
+        ...
+
+
+@runtime_checkable
+class Proxied(Protocol):
+    """A method that minimises one loss with the help of another that is cheaper."""
+
+    def proxied(self, objective: Any, proxy: Any) -> dict[str, float]:
+        """All records of the two, batches of the method's type -> figures of how far it is, and what that took."""
+        ...
