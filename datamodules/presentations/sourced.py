@@ -25,7 +25,7 @@ class SourcedData(DataModule):
     Args:
         source: images or vectors with a class.
         sources: how many; None: each training record is a source of its own.
-        wrong: probability of a wrong label, one for all records or one per source; 0.5 as a usual level of
+        wrong: probability of a wrong label, one for all records or one per source; 0.5 is a usual level of
             data hyper-cleaning (our choice).
         scale: see `Scaling`.
         parts: the arguments of `DataModule`.
@@ -42,18 +42,18 @@ class SourcedData(DataModule):
         source: Source | Mapping[str, Any],
         *,
         sources: int | None = None,
-        wrong: float | Sequence[float] = 0.5,
+        wrong: Sequence[float] = (0.5,),
         scale: str = "standard",
         **parts: Any,
     ) -> None:
         super().__init__(source, **parts)
-        shares = [wrong] if isinstance(wrong, (int, float)) else list(wrong)
+        shares = list(wrong)
         if not all(0 <= share <= 1 for share in shares):
-            raise UserError(f"datamodule.wrong={wrong}: shares, in [0, 1].")
-        if not isinstance(wrong, (int, float)) and len(shares) != sources:
+            raise UserError(f"datamodule.wrong={shares}: shares, in [0, 1].")
+        if len(shares) not in (1, sources):
             raise UserError(
                 f"datamodule.wrong={shares} are {len(shares)} shares of datamodule.sources={sources}.",
-                "one number for all, or one per source",
+                "one for all, or one per source",
             )
         if sources is not None and sources < 1:
             raise UserError(f"datamodule.sources={sources}: at least one, or null for one per record.")

@@ -31,7 +31,7 @@ def test_each_source_has_its_share_of_wrong_labels_and_the_other_splits_have_non
 
 
 def test_each_record_can_be_a_source_and_all_is_a_function_of_the_seed():
-    one, same, other = (SourcedData(Digits(), wrong=0.5, seed=seed).records("train") for seed in (0, 0, 1))
+    one, same, other = (SourcedData(Digits(), wrong=[0.5], seed=seed).records("train") for seed in (0, 0, 1))
     assert one.source.tolist() == list(range(len(one.y)))
     assert torch.equal(one.y, same.y)
     assert not torch.equal(one.y, other.y)
@@ -39,7 +39,7 @@ def test_each_record_can_be_a_source_and_all_is_a_function_of_the_seed():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"wrong": 1.5}, {"wrong": [0.1, 0.2], "sources": 3}, {"wrong": [0.1]}, {"sources": 0}, {"sources": 5000}],
+    [{"wrong": [1.5]}, {"wrong": [0.1, 0.2], "sources": 3}, {"wrong": [0.1, 0.2]}, {"sources": 0}, {"sources": 5000}],
 )
 def test_what_does_not_fit_is_refused(arguments):
     with pytest.raises(UserError, match=r"datamodule\.(wrong|sources)="):
