@@ -48,6 +48,7 @@ class ScaleBiO(BilevelMethod):
     papers = ("pan2024scalebio",)
 
     active: Tensor
+    seed: Tensor
 
     def __init__(
         self,
@@ -75,16 +76,18 @@ class ScaleBiO(BilevelMethod):
                 "fewer, or null for no blocks",
             )
         self.register_buffer("active", torch.ones(2, inner, dtype=torch.bool))
+        self.register_buffer("seed", torch.randint(2**31, ()))  # of draws that are the same in every process
 
     @staticmethod
     def blocks(net: nn.Module) -> list[nn.Module]:
         """The modules with weights of their own, without the first and the last."""
         return [module for module in net.modules() if list(module.parameters(recurse=False))][1:-1]
 
-    def draw(self) -> None:
-        """Layers to train until the next draw, of w and of u."""
+    def draw(self, step: int) -> None:
+        """Layers to train from a step on until the next draw, of w and of u."""
+        generator = torch.Generator().manual_seed(int(self.seed) + step)
         for row in self.active:
-            row.fill_(False)[torch.randperm(len(row))[: self.active_layers]] = True
+            row.fill_(False)[torch.randperm(len(row), generator=generator)[: self.active_layers]] = True
 
     def frozen(self) -> set[nn.Parameter]:
         """Weights that are not trained at the moment."""
@@ -98,7 +101,7 @@ class ScaleBiO(BilevelMethod):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.active_layers is not None and self.trainer.global_step % self.period == 0:
-            self.draw()
+            self.draw(self.trainer.global_step)
         value = Method.training_step(self, batch, batch_idx)
         used = len(batch[0]) * (2 if self.learn else 1) + (self.upper_batch or len(self._upper[0]))
         self.calls[0] += used
