@@ -28,6 +28,14 @@ class Labelled(NamedTuple):
     y: Tensor
 
 
+class Sourced(NamedTuple):
+    """Labelled records of several sources: `x` float (B, ...), `y` int64 (B,), `source` int64 (B,), -1 for none."""
+
+    x: Tensor
+    y: Tensor
+    source: Tensor
+
+
 class TwoViews(NamedTuple):
     """Two random views of the same records, `a` and `b` float (B, ...). Row i of both comes from one record."""
 

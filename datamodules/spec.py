@@ -28,6 +28,7 @@ class DataSpec:
         words: of captions, in the order of their ids: 0 fills captions up, 1 is any word that is not known; empty
             where there are no captions.
         caption: number of words to which captions are filled up; None where there are none.
+        sources: number of sources that training records come from, where it is known of each which.
         sizes: number of records per split: `train`, `validation`, `test`.
     """
 
@@ -42,6 +43,7 @@ class DataSpec:
     vocabulary: int | None = None
     words: tuple[str, ...] = ()
     caption: int | None = None
+    sources: int | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property

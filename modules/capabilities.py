@@ -283,6 +283,13 @@ class Separator(Protocol):
 
     def separation(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Training records x (N, ...), y (N,) -> the figures of `callbacks.evaluation.separation`."""
+
+
+class Bilevel(Protocol):
+    """A problem within a problem: upper variables that are good for what the lower level makes of them."""
+
+    def bilevel(self, lower: Any, upper: Any) -> dict[str, float]:
+        """All records of both levels, batches of the method's type -> figures of how far the problem is solved."""
         ...
 
 
@@ -292,6 +299,13 @@ class Imitator(Protocol):
 
     def imitation(self, x: Tensor) -> dict[str, Tensor]:
         """Starts x (B, ...) -> the figures of `callbacks.evaluation.imitation` of each (B,)."""
+
+
+class Reweighting(Protocol):
+    """A method that finds out which sources of data to learn from."""
+
+    def source_weights(self) -> Tensor | None:
+        """Weights (sources,) that add up to 1; None where the problem has no sources."""
         ...
 
 
@@ -301,4 +315,11 @@ class Constrained(Protocol):
 
     def constrained_optimality(self, batch: Any) -> dict[str, float]:
         """The training records as one batch -> the figures of `callbacks.evaluation.constraints`."""
+
+
+class Proxied(Protocol):
+    """A method that minimises one loss with the help of another that is cheaper."""
+
+    def proxied(self, objective: Any, proxy: Any) -> dict[str, float]:
+        """All records of the two, batches of the method's type -> figures of how far it is, and what that took."""
         ...

@@ -21,10 +21,16 @@ class LinearRegression(Source):
     so that mean squared error is a quadratic whose eigenvalues lie between 1 / condition and 1, evenly on a logarithmic
     scale. With noise 0 its least value is 0. Present it with `datamodule.scale=none`, which leaves the units.
 
+    The training records can be a biased proxy of the others: eigenvalues of theirs differ by `tilt`, up and down in
+    turns where they are twice as large and up where they are not, so that the losses of two splits differ by a
+    `tilt`-smooth function; and `bias` e' is added to their w, e' from N(0, 1).
+
     Args:
         dimensions: D, at least 2.
         condition: largest over smallest eigenvalue, at least 1.
         noise: standard deviation of what is not linear.
+        tilt: how far eigenvalues of the training records are from those of the others.
+        bias: how far their weights are.
         train: records, more than D as in each split.
         validation: records.
         test: records.
@@ -39,29 +45,38 @@ class LinearRegression(Source):
         dimensions: int = 20,
         condition: float = 1000.0,
         noise: float = 0.0,
+        tilt: float = 0.0,
+        bias: float = 0.0,
         train: int = 400,
         validation: int = 100,
         test: int = 100,
         seed: int = 0,
     ) -> None:
-        if dimensions < 2 or condition < 1 or noise < 0:
+        if dimensions < 2 or condition < 1 or min(noise, tilt, bias) < 0:
             raise UserError(
-                f"data.dimensions={dimensions} data.condition={condition} data.noise={noise}: at least 2, 1 and 0."
+                f"data.dimensions={dimensions} data.condition={condition} data.noise={noise} data.tilt={tilt} "
+                f"data.bias={bias}: at least 2, 1 and 0."
             )
         self.sizes = dict(zip(SPLITS, (train, validation, test), strict=True))
         if min(self.sizes.values()) <= dimensions:
             sizes = " ".join(f"data.{name}={size}" for name, size in self.sizes.items())
             raise UserError(f"{sizes}: each is above data.dimensions={dimensions}.")
         self.dimensions, self.condition, self.noise, self.seed = dimensions, condition, noise, seed
+        self.tilt, self.bias = tilt, bias
 
     def load(self) -> Records:
         draw = generator(self.seed, "linear")
         turn = torch.linalg.qr(torch.randn(self.dimensions, self.dimensions, generator=draw, dtype=torch.float64))[0]
         power = torch.arange(self.dimensions, dtype=torch.float64) / (self.dimensions - 1)
-        root = self.condition ** (-power / 2)
+        values = self.condition**-power
+        lower = (torch.arange(self.dimensions) % 2 == 1) & (values >= 2 * self.tilt)
+        tilted = values + torch.where(lower, -self.tilt, self.tilt)
+        moments = {name: tilted if name == "train" else values for name in SPLITS}
         weight = torch.randn(self.dimensions, generator=draw, dtype=torch.float64)
-        x = torch.cat([self.whitened(size, draw) for size in self.sizes.values()]) * root @ turn.T
+        x = torch.cat([self.whitened(size, draw) * moments[name].sqrt() @ turn.T for name, size in self.sizes.items()])
         y = x @ weight + self.noise * torch.randn(len(x), generator=draw, dtype=torch.float64)
+        shift = self.bias * torch.randn(self.dimensions, generator=draw, dtype=torch.float64)
+        y[: self.sizes["train"]] += x[: self.sizes["train"]] @ shift
         ends = torch.tensor([0, *self.sizes.values()]).cumsum(0).tolist()
         splits = {name: torch.arange(ends[place], ends[place + 1]) for place, name in enumerate(SPLITS)}
         spec = DataSpec(name="linear", kind="vector", shape=(self.dimensions,), target="real")

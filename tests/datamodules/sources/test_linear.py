@@ -31,13 +31,29 @@ def test_without_noise_some_weights_fit_exactly_and_with_noise_the_rest_has_its_
     assert float((x @ fit - y).std()) == pytest.approx(0.5, rel=0.02)
 
 
+def test_training_records_can_be_a_biased_proxy_of_the_others():
+    records = LinearRegression(dimensions=5, condition=100.0, tilt=0.05, bias=0.5, train=400, validation=300).load()
+    plain = LinearRegression(dimensions=5, condition=100.0, train=400, validation=300).load()
+    moments, fits = {}, {}
+    for split in ("train", "validation"):
+        rows = records.splits[split]
+        x, y = (records.columns[name][rows].double() for name in "xy")
+        moments[split], fits[split] = x.T @ x / len(x), torch.linalg.lstsq(x, y[:, None]).solution[:, 0]
+    assert torch.equal(records.columns["x"][rows], plain.columns["x"][rows])
+    difference = torch.linalg.eigvalsh(moments["train"] - moments["validation"])
+    torch.testing.assert_close(difference, torch.tensor([-0.05, 0.05, 0.05, 0.05, 0.05]).double(), rtol=1e-4, atol=0)
+    assert 0.2 < float((fits["train"] - fits["validation"]).norm()) / 5**0.5 < 1.0
+
+
 def test_records_are_a_function_of_the_seed():
     one, same, other = (LinearRegression(seed=seed).load().columns["x"] for seed in (0, 0, 1))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
-@pytest.mark.parametrize("arguments", [{"dimensions": 1}, {"condition": 0.5}, {"noise": -1.0}, {"test": 20}])
+@pytest.mark.parametrize(
+    "arguments", [{"dimensions": 1}, {"condition": 0.5}, {"noise": -1.0}, {"tilt": -1.0}, {"bias": -1.0}, {"test": 20}]
+)
 def test_what_is_out_of_range_is_named(arguments):
     with pytest.raises(UserError, match=f"data.{next(iter(arguments))}="):
         LinearRegression(**arguments)
