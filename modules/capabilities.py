@@ -283,8 +283,10 @@ class Separator(Protocol):
 
     def separation(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Training records x (N, ...), y (N,) -> the figures of `callbacks.evaluation.separation`."""
+        ...
 
 
+@runtime_checkable
 class Bilevel(Protocol):
     """A problem within a problem: upper variables that are good for what the lower level makes of them."""
 
@@ -299,8 +301,10 @@ class Imitator(Protocol):
 
     def imitation(self, x: Tensor) -> dict[str, Tensor]:
         """Starts x (B, ...) -> the figures of `callbacks.evaluation.imitation` of each (B,)."""
+        ...
 
 
+@runtime_checkable
 class Reweighting(Protocol):
     """A method that finds out which sources of data to learn from."""
 
@@ -315,8 +319,10 @@ class Constrained(Protocol):
 
     def constrained_optimality(self, batch: Any) -> dict[str, float]:
         """The training records as one batch -> the figures of `callbacks.evaluation.constraints`."""
+        ...
 
 
+@runtime_checkable
 class Proxied(Protocol):
     """A method that minimises one loss with the help of another that is cheaper."""
 
