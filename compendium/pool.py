@@ -25,6 +25,8 @@ from compendium.interruption import interruption
 from compendium.run import Run
 from compendium.sweep import LAUNCH_VARIABLES, STEP_VARIABLES, environ
 
+PRELOADED = ["lightning", "modules.method", "callbacks.evaluation.base", "callbacks.checkpoint", "compendium.engine"]
+"""What the server imports before it forks: without Lightning among it, each run would import that anew."""
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 60.0
 """How long a run that was asked to stop may take to save."""
@@ -150,7 +152,7 @@ class Pool:
         child = Child(task, share)
         environment = environment_of_a_run(self.shares[share])
         context = get_context("forkserver")
-        context.set_forkserver_preload(["compendium.engine"])
+        context.set_forkserver_preload(PRELOADED)
         with environ(environment | {"PYTHONPATH": path_of_a_run()}, alone=True):
             ensure_running()
         child.process = context.Process(target=work, args=(str(task.run.folder), environment, self.shares[share]))

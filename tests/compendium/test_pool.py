@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
 from compendium import pool
+from compendium.config import ROOT
 from compendium.errors import UserError
 from compendium.pool import Share, shares
 
@@ -65,3 +68,15 @@ def test_a_run_does_not_see_what_belongs_to_the_run_that_starts_it(monkeypatch):
     assert "SLURM_STEP_ID" not in found
     assert (found["OMP_NUM_THREADS"], found["CUDA_VISIBLE_DEVICES"]) == ("2", "7")
     assert found["PATH"] == os.environ["PATH"]
+
+
+def test_the_server_has_imported_what_a_run_needs_and_may_still_fork():
+    """Without Lightning in it each run would take seconds to begin; with a thread or a device open it could not fork."""
+    script = (
+        "import importlib, sys, threading; from compendium.pool import PRELOADED\n"
+        "for name in PRELOADED: importlib.import_module(name)\n"
+        "import torch\n"
+        "print('lightning.pytorch.trainer' in sys.modules, threading.active_count(), torch.cuda.is_initialized())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "1", "False"]
