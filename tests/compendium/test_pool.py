@@ -71,7 +71,7 @@ def test_a_run_does_not_see_what_belongs_to_the_run_that_starts_it(monkeypatch):
 
 
 def test_the_server_has_imported_what_a_run_needs_and_may_still_fork():
-    """Without Lightning in it each run would take seconds to begin; with a thread or a device open it could not fork."""
+    """Without Lightning each run would take seconds to begin; with a thread or a device open it could not fork."""
     script = (
         "import importlib, sys, threading; from compendium.pool import PRELOADED\n"
         "for name in PRELOADED: importlib.import_module(name)\n"
