@@ -6,6 +6,7 @@ known key, missing values, values of the wrong type, a `_target_` outside the al
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from compendium.config import ALLOWED, CONF, allowed, choices
@@ -83,8 +84,7 @@ def compose(arguments: Sequence[str]) -> Composed:
         errors += [error for override in values if (error := check_key(override, base, keys))]
         if errors:
             raise UserErrors(errors)
-        lines = [line for override in overrides for line in lines_of(override, base)]
-        config = composed(lines) if lines != good else base
+    config = with_values(base, values)
     chosen = {name: choice for name, choice in config.hydra.runtime.choices.items() if choice is not None}
     with_hydra = config
     config = OmegaConf.masked_copy(with_hydra, [str(key) for key in with_hydra if key != "hydra"])
@@ -184,12 +184,38 @@ def is_group(override: Override) -> bool:
     return (CONF / override.key_or_group).is_dir()
 
 
-def lines_of(override: Override, base: DictConfig) -> list[str]:
-    """What Hydra is told: a mapping with a `_target_` is another object and takes the old one's place, unmerged."""
-    line, value = str(override.input_line), override.value()
-    whole = isinstance(value, Mapping) and "_target_" in value and override.type is OverrideType.CHANGE
-    old = OmegaConf.select(base, override.key_or_group, throw_on_missing=False, throw_on_resolution_failure=False)
-    return [f"~{override.key_or_group}", f"+{line}"] if whole and OmegaConf.is_dict(old) else [line]
+def with_values(base: DictConfig, values: Sequence[Override]) -> DictConfig:
+    """A composed config with values set in it, as Hydra sets them after it has composed: at a tenth of the time.
+
+    A mapping with a `_target_` is another object and takes the old one's place, unmerged.
+    """
+    config = copy.deepcopy(base)
+    OmegaConf.set_readonly(config, None)
+    for override in values:
+        key, value = override.key_or_group, override.value()
+        try:
+            if override.is_delete():
+                delete(config, key, value)
+                continue
+            old = OmegaConf.select(config, key, throw_on_missing=False, throw_on_resolution_failure=False)
+            if override.is_add() and old is not None and not isinstance(value, dict | list):
+                raise UserError(f"+{key} adds a new key, and there is one already: {key}={old}.", f"{key}={value}")
+            whole = isinstance(value, Mapping) and "_target_" in value and override.type is OverrideType.CHANGE
+            added = override.is_add() or override.is_force_add() or (whole and OmegaConf.is_dict(old))
+            OmegaConf.update(config, key, value, merge=not (whole and OmegaConf.is_dict(old)), force_add=added)
+        except OmegaConfBaseException as error:
+            raise UserError(f"{override.input_line}: {first_line(error)}") from None
+    return config
+
+
+def delete(config: DictConfig, key: str, value: Any) -> None:
+    """Take a key out of a config; with a value, only if it has that."""
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if value is not None and value != node.get(name):
+        raise UserError(f"~{key}={value}: it is {node.get(name)}.", f"~{key} takes it out whatever it is")
+    with open_dict(config):
+        del node[name]
 
 
 def newest() -> int:
