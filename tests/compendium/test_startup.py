@@ -106,7 +106,7 @@ class TestCompletion:
 
     def test_fish_wants_a_line_each(self):
         answer = ask("-sc", "query=fish", COMP_LINE="train.py model=supervised/")
-        assert answer.out.splitlines() == ["model=supervised/classifier", "model=supervised/regressor"]
+        assert answer.out.splitlines() == [f"model={name}" for name in sorted(choices("model")) if "supervised/" in name]
 
     def test_of_another_group(self):
         assert {f"optimizer={name}" for name in choices("optimizer")} <= set(complete("python train.py optimizer="))
