@@ -37,6 +37,7 @@ class CubicNewton(SearchedOptimizer):
     """
 
     papers = ("semenov2025gradient",)
+    tightens = 2.0
 
     def __init__(
         self,
@@ -71,12 +72,3 @@ class CubicNewton(SearchedOptimizer):
         step = vectors @ (-turned / (values + half * high))
         model = slope @ step + 0.5 * step @ (matrix @ step) + number / 6 * step.norm() ** 3
         return step, -model
-
-    def keeps(self, fall: Tensor, slope: Tensor, step: Tensor, promised: Tensor) -> Tensor:
-        return fall >= promised
-
-    def tighten(self, number: float) -> float:
-        return 2 * number
-
-    def loosen(self, number: float) -> float:
-        return max(number / 2, self.param_groups[0]["least"])

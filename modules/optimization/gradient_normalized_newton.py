@@ -8,10 +8,10 @@ from typing import Any
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from modules.optimization.second_order import SearchedOptimizer, solved
+from modules.optimization.second_order import RidgeNewton
 
 
-class GradientNormalizedNewton(SearchedOptimizer):
+class GradientNormalizedNewton(RidgeNewton):
     """Newton steps of length gamma at most, with an exact or an approximate Hessian B:
 
         x_(k+1) = x_k - (B + |g| / gamma I)^-1 g
@@ -40,6 +40,7 @@ class GradientNormalizedNewton(SearchedOptimizer):
     """
 
     papers = ("semenov2025gradient",)
+    tightens = 0.5
 
     def __init__(
         self,
@@ -53,16 +54,8 @@ class GradientNormalizedNewton(SearchedOptimizer):
     ) -> None:
         super().__init__(params, gamma, gamma_min, curvature, tries, largest, lr)
 
-    def step_from(self, slope, matrix, number):
-        ridge = vector_norm(slope) / number
-        step = solved(matrix, ridge, slope)
-        return None if step is None else (step, ridge)
+    def ridge(self, slope: Tensor, number: float) -> Tensor:
+        return vector_norm(slope) / number
 
     def keeps(self, fall: Tensor, slope: Tensor, step: Tensor, promised: Tensor) -> Tensor:
         return fall >= slope.square().sum() / (8 * promised)
-
-    def tighten(self, number: float) -> float:
-        return number / 2
-
-    def loosen(self, number: float) -> float:
-        return max(2 * number, self.param_groups[0]["least"])

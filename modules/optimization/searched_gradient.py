@@ -32,6 +32,7 @@ class SearchedGradient(SearchedOptimizer):
     """
 
     papers = ("semenov2025gradient",)
+    tightens = 2.0
 
     def __init__(
         self, params: Iterable[Any], scale: float = 1.0, scale_min: float = 1e-5, tries: int = 40, lr: float = 1.0
@@ -43,12 +44,3 @@ class SearchedGradient(SearchedOptimizer):
 
     def step_from(self, slope, matrix, number):
         return -slope / number, slope.square().sum() / (2 * number)
-
-    def keeps(self, fall: Tensor, slope: Tensor, step: Tensor, promised: Tensor) -> Tensor:
-        return fall >= promised
-
-    def tighten(self, number: float) -> float:
-        return 2 * number
-
-    def loosen(self, number: float) -> float:
-        return max(number / 2, self.param_groups[0]["least"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,9 @@ class SearchedOptimizer(EvaluatingOptimizer):
 
         x_(k+1) = x_k + step(g, B, number)
 
-    A step is tried; where `keeps` says no, the number becomes `tighten` of it and another is tried; where it says yes,
-    the next step begins with `loosen` of it. A matrix that has no Cholesky root counts as a step that does not keep.
-    After `tries` steps in vain the weights stay where they are, and the number as it was found last.
+    A step is tried; where `keeps` says no, the number is multiplied by `tightens` and another is tried; where it says
+    yes, it is divided by that for the next step, down to `least`. A matrix that has no Cholesky root counts as a step
+    that does not keep. After `tries` steps in vain the weights stay where they are, and the number as found last.
 
     The loss should be of all records (`datamodule.batch_size` as large as the data, and no dropout): the search
     compares values of the same function. B takes memory for n^2 numbers of n weights.
@@ -43,6 +43,9 @@ class SearchedOptimizer(EvaluatingOptimizer):
         UserError: a value out of range, several groups, too many weights, a curvature that the method cannot give, or
             a loss or gradient that is not finite.
     """
+
+    tightens: ClassVar[float]
+    """What the number is multiplied by after a step that was not taken."""
 
     def __init__(
         self,
@@ -96,9 +99,8 @@ class SearchedOptimizer(EvaluatingOptimizer):
     def step_from(self, slope: Tensor, matrix: Tensor, number: float) -> tuple[Tensor, Tensor] | None:
         """g (n,), B (n, n) -> the step (n,) and what it promises, in whatever unit `keeps` takes; None: no step."""
 
-    @abstractmethod
     def keeps(self, fall: Tensor, slope: Tensor, step: Tensor, promised: Tensor) -> Tensor:
-        """Whether a step is taken.
+        """Whether a step is taken: here, if the loss falls by what was promised.
 
         Args:
             fall: f(x) - f(x + step).
@@ -106,14 +108,7 @@ class SearchedOptimizer(EvaluatingOptimizer):
             step: (n,).
             promised: of `step_from`.
         """
-
-    @abstractmethod
-    def tighten(self, number: float) -> float:
-        """The number after a step that was not taken."""
-
-    @abstractmethod
-    def loosen(self, number: float) -> float:
-        """The number after a step that was."""
+        return fall >= promised
 
     # The search
 
@@ -136,9 +131,9 @@ class SearchedOptimizer(EvaluatingOptimizer):
                 self.place(start, step)
                 new, new_slope = self.seen(evaluate)
                 if new.isfinite() and self.keeps(value - new, new_slope, step, promised):
-                    group["number"] = self.loosen(group["number"])
+                    group["number"] = max(group["number"] / self.tightens, group["least"])
                     return value
-            group["number"] = self.tighten(group["number"])
+            group["number"] *= self.tightens
         self.place(start, torch.zeros_like(slope))
         return value
 
@@ -183,7 +178,20 @@ class SearchedOptimizer(EvaluatingOptimizer):
             weight.copy_(origin + part.view_as(origin))
 
 
-def solved(matrix: Tensor, ridge: float | Tensor, slope: Tensor) -> Tensor | None:
+class RidgeNewton(SearchedOptimizer):
+    """Parent of Newton steps with a ridge, step = -(B + ridge I)^-1 g, which promise their ridge."""
+
+    @abstractmethod
+    def ridge(self, slope: Tensor, number: float) -> Tensor:
+        """g (n,) -> the ridge ()."""
+
+    def step_from(self, slope, matrix, number):
+        ridge = self.ridge(slope, number)
+        step = solved(matrix, ridge, slope)
+        return None if step is None else (step, ridge)
+
+
+def solved(matrix: Tensor, ridge: Tensor, slope: Tensor) -> Tensor | None:
     """-(B + ridge I)^-1 g (n,), or None where B + ridge I is not positive definite."""
     shifted = matrix.clone()
     shifted.diagonal().add_(ridge)

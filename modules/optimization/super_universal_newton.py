@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from compendium.errors import UserError
-from modules.optimization.second_order import SearchedOptimizer, solved
+from modules.optimization.second_order import RidgeNewton
 
 
-class SuperUniversalNewton(SearchedOptimizer):
+class SuperUniversalNewton(RidgeNewton):
     """Newton steps with a ridge that is a power of the gradient's norm:
 
         x_(k+1) = x_k - (B + lambda I)^-1 g,   lambda = H |g|^alpha
@@ -36,6 +36,7 @@ class SuperUniversalNewton(SearchedOptimizer):
     """
 
     papers = ("semenov2025gradient",)
+    tightens = 4.0
 
     def __init__(
         self,
@@ -53,16 +54,8 @@ class SuperUniversalNewton(SearchedOptimizer):
         super().__init__(params, scale, scale_min, curvature, tries, largest, lr)
         self.alpha = alpha
 
-    def step_from(self, slope, matrix, number):
-        ridge = number * vector_norm(slope) ** self.alpha
-        step = solved(matrix, ridge, slope)
-        return None if step is None else (step, ridge)
+    def ridge(self, slope: Tensor, number: float) -> Tensor:
+        return number * vector_norm(slope) ** self.alpha
 
     def keeps(self, fall: Tensor, slope: Tensor, step: Tensor, promised: Tensor) -> Tensor:
         return -(slope @ step) >= slope.square().sum() / (4 * promised)
-
-    def tighten(self, number: float) -> float:
-        return 4 * number
-
-    def loosen(self, number: float) -> float:
-        return max(number / 4, self.param_groups[0]["least"])
