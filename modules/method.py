@@ -134,7 +134,7 @@ class Method(LightningModule):
         value = self.loss(batch)
         if isinstance(value, dict):
             self.terms = {name: term.detach() for name, term in value.items()}
-            value = torch.stack(tuple(value.values())).sum()
+            value = total(value)
             self.terms["loss"] = value.detach()
         else:
             self.terms = {"loss": value.detach()}
@@ -318,6 +318,11 @@ class Method(LightningModule):
                 + (f" and {len(wrong) - 3} more." if len(wrong) > 3 else "."),
                 "Give the checkpoint of a run with the same model, net and data.",
             )
+
+
+def total(loss: Tensor | Mapping[str, Tensor]) -> Tensor:
+    """A loss, or its terms -> a scalar."""
+    return torch.stack(tuple(loss.values())).sum() if isinstance(loss, Mapping) else loss
 
 
 class AlternatingMethod(Method):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from callbacks.evaluation.base import Evaluation
-from callbacks.evaluation.residency import groups
-from datamodules.batches import Anything
+from callbacks.evaluation.optimizer_state import OfOptimizers, groups
 
 
-class Queries(Evaluation):
+class Queries(OfOptimizers):
     """What an optimizer that evaluates the loss has spent in a training, of this process.
 
     - `queries`: evaluations of the loss, each of a step's records.
@@ -23,18 +20,8 @@ class Queries(Evaluation):
         parts: the arguments of `Evaluation`.
     """
 
-    batch_type = Anything
-    stages = ("test",)
-
-    def __init__(self, measure: bool = False, **parts: Any) -> None:
-        super().__init__(**parts)
-        self.measure = measure
-
-    def misfit(self, method, spec):
-        return None if self.measure else "nobody asked for it (measure=false)"
-
     def compute(self, method, data) -> Mapping[str, float]:
-        found = list(groups(data.trainer))
+        found = groups(data.trainer)
 
         def total(key: str) -> float:
             counts = [group[key] for group in found if key in group]

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from callbacks.evaluation.base import Evaluation
 from callbacks.metrics.precision import precise
 from compendium.errors import UserError
 from compendium.seeding import seeded
 from datamodules.batches import Unlabelled
-from modules.method import Method
+from modules.method import Method, total
 
 
 class TrainingLoss(Evaluation):
@@ -57,8 +56,3 @@ class TrainingLoss(Evaluation):
             return {"training_loss": float(mean), "updates": float(data.trainer.global_step)}
 
         return self.on_rank_zero(work)
-
-
-def total(loss: Tensor | dict[str, Tensor]) -> Tensor:
-    """A loss, or its terms -> a scalar."""
-    return torch.stack(tuple(loss.values())).sum() if isinstance(loss, dict) else loss

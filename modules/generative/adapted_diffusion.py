@@ -14,11 +14,11 @@ from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.generative.conditional_diffusion import ConditionalDiffusion
 from modules.generative.gaussian.checkpoints import frozen
-from modules.networks.adapters.base import Adapter, energy_change
+from modules.networks.adapters.base import AdaptedNet, Adapter
 from modules.networks.time import Conditioning
 
 
-class AdaptedDiffusion(ConditionalDiffusion):
+class AdaptedDiffusion(AdaptedNet, ConditionalDiffusion):
     """Goes on learning E[x_0 | x_t, y] where a checkpoint left off, with those weights alone that an adapter frees.
 
     The adapter is an axis (`adapter=`): low-rank changes, turned neurons, parts for new classes, or all weights.
@@ -71,14 +71,6 @@ class AdaptedDiffusion(ConditionalDiffusion):
                 "model.anew=true learns new ones",
             )
         return trained
-
-    def trained_weights(self) -> int:
-        """How many numbers are trained."""
-        return sum(weight.numel() for weight in self.net.parameters() if weight.requires_grad)
-
-    def energy_change(self) -> float:
-        """Largest relative change of a layer's hyperspherical energy; 0 where no layer is parametrized."""
-        return energy_change(self.net)
 
 
 @torch.no_grad()

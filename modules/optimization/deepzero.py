@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from compendium.errors import UserError
 from compendium.seeding import generator
+from modules.method import total
 from modules.networks.stages import staged
 from modules.optimization.asking import EvaluatingOptimizer, mean_over_processes, restore, states
 from modules.optimization.stacked import check_at_least_zero, check_count, check_share
@@ -294,8 +295,7 @@ class Loss(nn.Module):
         self.method = method
 
     def forward(self, batch: Any) -> Tensor:
-        value = self.method.loss(batch)
-        return torch.stack(tuple(value.values())).sum() if isinstance(value, Mapping) else value
+        return total(self.method.loss(batch))
 
 
 class Memory:

@@ -9,11 +9,11 @@ from typing import Any
 from compendium.config import instantiate
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
-from modules.networks.adapters.base import Adapter, energy_change
+from modules.networks.adapters.base import AdaptedNet, Adapter
 from modules.supervised.classifier import SoftmaxClassifier
 
 
-class AdaptedClassifier(SoftmaxClassifier):
+class AdaptedClassifier(AdaptedNet, SoftmaxClassifier):
     """Goes on learning where a checkpoint left off, with those weights alone that an adapter frees (`adapter=`).
 
     Args:
@@ -45,11 +45,3 @@ class AdaptedClassifier(SoftmaxClassifier):
             if own != other:
                 raise UserError(f"model.model={model} has the {name} {other}, these records {own}.")
         return trained
-
-    def trained_weights(self) -> int:
-        """How many numbers are trained."""
-        return sum(weight.numel() for weight in self.net.parameters() if weight.requires_grad)
-
-    def energy_change(self) -> float:
-        """Largest relative change of a layer's hyperspherical energy; 0 where no layer is parametrized."""
-        return energy_change(self.net)

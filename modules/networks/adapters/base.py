@@ -31,6 +31,20 @@ class Whole(Adapter):
         net.requires_grad_(True)
 
 
+class AdaptedNet:
+    """What a method whose `net` was adapted says of it, see `modules.capabilities.Adapted`."""
+
+    net: nn.Module
+
+    def trained_weights(self) -> int:
+        """How many numbers are trained."""
+        return sum(weight.numel() for weight in self.net.parameters() if weight.requires_grad)
+
+    def energy_change(self) -> float:
+        """Largest relative change of a layer's hyperspherical energy; 0 where no layer is parametrized."""
+        return energy_change(self.net)
+
+
 def layers(net: nn.Module, names: Sequence[str] | None = None) -> Iterator[nn.Module]:
     """The linear and convolutional layers of a network; of those alone in whose name one of `names` occurs."""
     for name, part in net.named_modules():
