@@ -72,7 +72,9 @@ def of_class(node: ast.ClassDef, module: str, imported: dict[str, str]) -> Bluep
             plan.attributes[statement.targets[0].id] = literal(statement.value)
         elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
             plan.attributes[statement.target.id] = literal(statement.value)
-    inherited = parents[0] if parents else Blueprint(open_ended=foreign)
+    # As in the order in which Python looks: a parent without a constructor hands the call on to the next.
+    first = parents[0] if parents else Blueprint(open_ended=foreign)
+    inherited = next((parent for parent in parents if "__init__" in parent.methods), first)
     if constructor is None:
         names, required, open_ended = list(inherited.names), list(inherited.required), inherited.open_ended
     else:

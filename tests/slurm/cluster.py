@@ -79,9 +79,13 @@ def training(folder: Path, lines: int) -> Callable[[], bool]:
 
 
 def release(job: str) -> None:
-    """Start a requeued job now: SLURM holds it back for two minutes."""
+    """Start a requeued job soon: SLURM holds it back for two minutes.
+
+    Not at once: the first attempt's credential was revoked in this second, and a node takes any that was made in the
+    same second for revoked too ("Job credential revoked") and ends the job.
+    """
     wait(lambda: in_queue(job) == "PENDING", what=f"job {job} is requeued")
-    shell("scontrol", "update", f"JobId={job}", "StartTime=now")
+    shell("scontrol", "update", f"JobId={job}", "StartTime=now+2seconds")
 
 
 def finish(folder: Path, job: str) -> None:
