@@ -72,6 +72,89 @@ def binned_ece(p: Tensor, y: Tensor, bins: int = 15, equal_mass: bool = False) -
     return float(gaps.abs().sum() / len(p))
 
 
+def classwise_ece(proba: Tensor, y: Tensor, bins: int = 15) -> float:
+    """Mean over classes k of the binned ECE of p_k and [y = k] (Kull et al. 2019, section 2), bins of equal width.
+
+    Args:
+        proba: probabilities (n, classes).
+        y: classes int64 (n,).
+        bins: see `binned_ece`.
+
+    Returns:
+        In [0, 1]; NaN without records, or with a NaN among them.
+    """
+    return _mean([binned_ece(p, y == k, bins) for k, p in enumerate(proba.T)])
+
+
+def ks_error(p: Tensor, y: Tensor) -> float:
+    """max over k of |sum of y_i - p_i over the k smallest forecasts| / n (Gupta et al. 2021, equation 10): no bins.
+
+    Equal forecasts come together, so that the figure does not depend on the order of the records.
+
+    Args:
+        p, y: see the module.
+
+    Returns:
+        In [0, 1]; NaN without records, or with a NaN among them.
+    """
+    p, y = precise(p), precise(y)
+    if not len(p) or bool(p.isnan().any()):
+        return math.nan
+    levels, place = p.unique(return_inverse=True)
+    sums = torch.zeros(len(levels), dtype=p.dtype, device=p.device).index_add_(0, place, y - p)
+    return float(sums.cumsum(0).abs().max() / len(p))
+
+
+class BrierParts(NamedTuple):
+    """Parts of a Brier score, summed over classes; score = reliability - resolution + uncertainty + within.
+
+    - `reliability`: weighted squared distance of forecasts from frequencies, over bins; 0 is calibrated.
+    - `resolution`: weighted squared distance of the bins' frequencies from the overall ones; more is better.
+    - `uncertainty`: sum of f_k (1 - f_k), f the frequencies of the classes: no forecast changes it.
+    - `within`: what forecasts that differ inside a bin add; 0 with one forecast per bin (Stephenson et al. 2008).
+    """
+
+    reliability: float
+    resolution: float
+    uncertainty: float
+    within: float
+
+
+def brier_parts(proba: Tensor, y: Tensor, bins: int = 15) -> BrierParts:
+    """Murphy's decomposition (1973) of sum_k (p_k - [y = k])^2, by bins of equal width of each class's probability.
+
+    Args:
+        proba: probabilities (n, classes).
+        y: classes int64 (n,).
+        bins: of equal width.
+
+    Returns:
+        NaN each without records, or with a NaN among them.
+    """
+    proba = precise(proba)
+    if not len(proba) or bool(proba.isnan().any()):
+        return BrierParts(*[math.nan] * 4)
+    happened = torch.nn.functional.one_hot(y, proba.shape[1]).to(proba)
+    index = (proba * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    zero = proba.new_zeros(bins, proba.shape[1])
+    count, forecast, true = (zero.scatter_add(0, index, value) for value in (torch.ones_like(proba), proba, happened))
+    size = count.clamp(min=1)
+    overall = happened.mean(0)
+    reliability = (count * (forecast / size - true / size).square()).sum() / len(proba)
+    resolution = (count * (true / size - overall).square()).sum() / len(proba)
+    uncertainty = (overall * (1 - overall)).sum()
+    score = (proba - happened).square().sum(1).mean()
+    return BrierParts(
+        float(reliability), float(resolution), float(uncertainty),
+        float(score - (reliability - resolution + uncertainty)),
+    )  # fmt: skip
+
+
+def _mean(values: list[float]) -> float:
+    """Mean of figures; NaN of none."""
+    return sum(values) / len(values) if values else math.nan
+
+
 def smooth_ece(p: Tensor, y: Tensor, bandwidth: float | None = None) -> float:
     """Smooth ECE: a calibration error that is continuous in the forecasts.
 
@@ -126,6 +209,38 @@ def reliability(p: Tensor, y: Tensor, points: int = 512) -> Reliability:
     known = density > 1e-9
     curve = t + torch.where(known, gap / torch.where(known, density, 1), 0)
     return Reliability(t, curve, density.clamp(min=0), error, bandwidth)
+
+
+def band(
+    p: Tensor, y: Tensor, bandwidth: float, points: int = 512, replicates: int = 200, level: float = 0.95
+) -> tuple[Tensor, Tensor]:
+    """Where the curve of `reliability` lies in bootstrap replicates: lower and upper ends (points + 1,) each.
+
+    Records are drawn with replacement from torch's global state; a replicate has the bandwidth of the records and, to
+    be quick, forecasts rounded to the grid of the curve. Where a replicate has next to no forecasts, its curve is the
+    diagonal.
+
+    Args:
+        p, y: see the module.
+        bandwidth: of the kernel.
+        points: intervals of the grid.
+        replicates: 200.
+        level: share of the replicates between the two ends.
+    """
+    p, y = precise(p).cpu(), precise(y).cpu()
+    cell = (p * points).round().long()
+    rows = torch.randint(len(p), (replicates, len(p)))
+    zero = torch.zeros(replicates, points + 1, dtype=p.dtype)
+    gap, count = (zero.scatter_add(1, cell[rows], value[rows]) / len(p) for value in (y - p, torch.ones_like(p)))
+    t = torch.linspace(0, 1, points + 1, dtype=p.dtype)
+    images = torch.stack([t, -t, 2 - t])[:, :, None]
+    kernel = torch.exp(-0.5 * ((images - t) / bandwidth).square()).sum(0) / (bandwidth * math.sqrt(2 * math.pi))
+    density = count @ kernel
+    known = density > 1e-9
+    curves = t + torch.where(known, gap @ kernel / torch.where(known, density, 1), 0)
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=p.dtype)
+    low, high = curves.quantile(ends, dim=0)
+    return low, high
 
 
 def moments(p: Tensor, values: Tensor, bandwidth: float) -> Tensor:
