@@ -253,8 +253,8 @@ def moments(p: Tensor, values: Tensor, bandwidth: float) -> Tensor:
     """mean_i values_i cos(pi k p_i) for k = 0, 1, ..., as far as a kernel of this or a larger bandwidth needs them.
 
     Records are spread over the six nearest points of an even grid, by the weights of Lagrange's interpolation, and the
-    sums over the grid are a Fourier transform. A cosine that has a weight in a kernel goes through `OVERSAMPLING` points
-    per radian there, so that its sum errs by less than 1e-9 of the mean of |values|.
+    sums over the grid are a Fourier transform. The grid has `OVERSAMPLING` points per term: what a kernel makes of the
+    moments errs by less than 1e-9 of the mean of |values|.
 
     Args:
         p, values: (n,), float64.
@@ -309,4 +309,4 @@ def _solved(residual: Tensor) -> tuple[float, float]:
     if at_floor <= FLOOR:
         return at_floor, FLOOR
     bandwidth = brentq(lambda s: float(_integral(residual, s)) - s, FLOOR, 2.0, xtol=1e-10, rtol=1e-12)
-    return bandwidth, bandwidth
+    return min(bandwidth, 1.0), bandwidth
