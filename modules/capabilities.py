@@ -351,3 +351,40 @@ class Proxied(Protocol):
     def proxied(self, objective: Any, proxy: Any) -> dict[str, float]:
         """All records of the two, batches of the method's type -> figures of how far it is, and what that took."""
         ...
+
+
+@runtime_checkable
+class SetPredictor(Protocol):
+    """Sets of classes that hold the true one at a stated rate."""
+
+    alpha: float
+    """Share of records that the sets may miss."""
+
+    def predict_set(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> which classes are in the set, bool (B, classes)."""
+        ...
+
+
+@runtime_checkable
+class IntervalPredictor(Protocol):
+    """Intervals that hold the true target at a stated rate."""
+
+    alpha: float
+    """Share of records that the intervals may miss."""
+
+    def predict_interval(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> lower and upper end (B, 2), in the target's own units; infinite where nothing is excluded."""
+        ...
+
+
+@runtime_checkable
+class ReliabilityAssessor(Protocol):
+    """What is claimed of systems in operation: the probability that they pass what comes next."""
+
+    def predict_reliability(self, x: Tensor) -> Tensor:
+        """x (B, ...), a period of a system each -> claimed probability that it passes without a failure (B,)."""
+        ...
+
+    def population(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> which population each system comes from, int64 (B,)."""
+        ...
