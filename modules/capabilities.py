@@ -388,3 +388,23 @@ class ReliabilityAssessor(Protocol):
     def population(self, x: Tensor) -> Tensor:
         """x (B, ...) -> which population each system comes from, int64 (B,)."""
         ...
+
+
+@runtime_checkable
+class SelectiveJudge(Protocol):
+    """Judges that answer where they are sure enough, and pass on or abstain elsewhere; batched over problems."""
+
+    alpha: float
+    """Share of its answers that people may disagree with."""
+
+    def thresholds(self, x: Tensor, y: Tensor) -> Tensor:
+        """Calibration records x (..., n, D) and what people say y int64 (..., n) -> thresholds (..., judges)."""
+        ...
+
+    def judge(self, x: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+        """x (..., m, D), thresholds (..., judges) -> answers int64, -1 for none, and what it cost, (..., m) each."""
+        ...
+
+    def confidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (..., m, D) -> each judge's confidence, and its answer int64, (..., m, judges) each."""
+        ...
