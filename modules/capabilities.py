@@ -408,3 +408,12 @@ class SelectiveJudge(Protocol):
     def confidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (..., m, D) -> each judge's confidence, and its answer int64, (..., m, judges) each."""
         ...
+
+
+@runtime_checkable
+class ExpertTested(Protocol):
+    """A method that has tested whether an expert knows more than it can."""
+
+    def expertise(self) -> Tensor:
+        """p-values of the hypotheses that the expert does not, of each set of records (sets,)."""
+        ...
