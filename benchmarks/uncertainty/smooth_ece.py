@@ -1,6 +1,6 @@
 """Wall time of smooth ECE, beside relplot, the authors' package.
 
-    python -m benchmarks.uncertainty.smooth_ece [--pairs 5] [--records 1000000]
+python -m benchmarks.uncertainty.smooth_ece [--pairs 5] [--records 1000000]
 """
 
 from __future__ import annotations
