@@ -24,6 +24,15 @@ class Classifier(Protocol):
 
 
 @runtime_checkable
+class EnsembleClassifier(Protocol):
+    """Class probabilities of several members, or at several draws of one."""
+
+    def predict_members(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> natural log of each member's class probabilities (K, B, classes), float."""
+        ...
+
+
+@runtime_checkable
 class Regressor(Protocol):
     """A predictive law of a real target."""
 
