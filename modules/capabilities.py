@@ -25,10 +25,23 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class EnsembleClassifier(Protocol):
-    """Class probabilities of several members, or at several draws of one."""
+    """Class probabilities by several members, or by several draws of a stochastic network."""
+
+    def predict_log_proba(self, x: Tensor) -> Tensor:
+        """See `Classifier`: of the mean of the members' probabilities."""
+        ...
 
     def predict_members(self, x: Tensor) -> Tensor:
-        """x (B, ...) -> natural log of each member's class probabilities (K, B, classes), float."""
+        """x (B, ...) -> natural log of each member's class probabilities (members, B, classes)."""
+        ...
+
+
+@runtime_checkable
+class Uncertain(Protocol):
+    """A score of its own of how little is known about a record."""
+
+    def uncertainty(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> scores (B,), larger where less is known."""
         ...
 
 

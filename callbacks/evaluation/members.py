@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 
 from callbacks.evaluation.base import Evaluation, mean_of
+from callbacks.evaluation.selective import entropy
 from callbacks.metrics.precision import precise
 from datamodules.batches import Labelled
 from modules.capabilities import EnsembleClassifier
-from modules.uncertainty.members import mutual_information
+from modules.uncertainty.members import mixture
 
 
 class Members(Evaluation):
@@ -50,7 +51,7 @@ class Members(Evaluation):
             "member_accuracy": (top == y).double().mean(0),
             "member_nll": -members.gather(2, y.expand(count, -1)[..., None]).squeeze(2).mean(0),
             "disagreement": 1 - agreeing if count > 1 else torch.zeros_like(agreeing),
-            "mutual_information": mutual_information(members),
+            "mutual_information": entropy(mixture(members)) - entropy(members).mean(0),
         }
         for name, values in figures.items():
             self.means[name].update(values)

@@ -15,7 +15,7 @@ class MembersClassifier(Method, ABC):
 
         p(y|x) = mean_k p_k(y|x)
 
-    and how far the members differ is its uncertainty of the network: see `epistemic_variance` and `uncertainty`.
+    and how far the members differ is its uncertainty of the network.
     """
 
     @abstractmethod
@@ -30,24 +30,7 @@ class MembersClassifier(Method, ABC):
         """x (B, ...) -> variance of the members' probabilities mean_k (p_k - p)^2 (B, classes), in [0, 1/4]."""
         return self.predict_members(x).exp().var(0, correction=0)
 
-    def uncertainty(self, x: Tensor) -> Tensor:
-        """x (B, ...) -> mutual information of the class and the member, in nats (B,): see `mutual_information`."""
-        return mutual_information(self.predict_members(x))
-
 
 def mixture(members: Tensor) -> Tensor:
     """Log probabilities of members (K, B, C) -> log of their mean probability (B, C)."""
     return members.logsumexp(0) - math.log(len(members))
-
-
-def entropy(log_proba: Tensor) -> Tensor:
-    """Log probabilities (..., C) -> entropy in nats (...); 0 ln 0 is 0."""
-    return -(log_proba.exp() * log_proba.clamp_min(-1e4)).sum(-1)
-
-
-def mutual_information(members: Tensor) -> Tensor:
-    """Log probabilities of members (K, B, C) -> H(mean_k p_k) - mean_k H(p_k) (B,), in nats, in [0, ln min(K, C)].
-
-    Houlsby et al. 2011, "Bayesian Active Learning for Classification and Preference Learning".
-    """
-    return (entropy(mixture(members)) - entropy(members).mean(0)).clamp_min(0)

@@ -28,7 +28,7 @@ def test_without_dropout_it_is_the_plain_network():
     torch.testing.assert_close(plain.loss(batch)["cross_entropy"], F.cross_entropy(logits, batch.y))
     torch.testing.assert_close(plain.predict_log_proba(batch.x), logits.log_softmax(1))
     assert float(plain.loss(batch)["divergence"]) == 0
-    torch.testing.assert_close(plain.uncertainty(batch.x), torch.zeros(8), atol=1e-6, rtol=0)
+    torch.testing.assert_close(plain.epistemic_variance(batch.x), torch.zeros(8, 3), atol=1e-6, rtol=0)
 
 
 def test_members_of_a_batch_ensemble_learn_from_every_record():
@@ -40,7 +40,7 @@ def test_members_of_a_batch_ensemble_learn_from_every_record():
     torch.testing.assert_close(members[0::2], members[1::2])
     own = -members[::2].gather(2, batch.y.expand(4, -1)[..., None]).mean()
     torch.testing.assert_close(ensemble.loss(batch)["cross_entropy"], own)
-    assert bool((ensemble.uncertainty(batch.x) > 0).all())
+    assert bool((ensemble.epistemic_variance(batch.x) > 0).all())
 
 
 def test_the_divergence_is_per_record():
