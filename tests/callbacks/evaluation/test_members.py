@@ -11,6 +11,7 @@ import torch
 from callbacks.evaluation.members import Members
 from datamodules.presentations.labelled import LabelledData
 from datamodules.sources.digits import Digits
+from modules.uncertainty.members import mixture
 from tests.callbacks.evaluation.fakes import Fake, evaluate
 
 
@@ -21,6 +22,9 @@ class Votes(Fake):
         scores = x.flatten(1)
         members = torch.stack([scores[:, :10], scores[:, 20:30], scores[:, 40:50]])
         return (5 * members).log_softmax(2)
+
+    def predict_log_proba(self, x):
+        return mixture(self.predict_members(x))
 
 
 def test_figures_are_those_of_pairs_of_members(tmp_path):
