@@ -59,7 +59,7 @@ def test_the_least_loss_is_that_of_calibrated_pairs():
     # P(heads, heads) - P(heads)^2, and the like of tails: 0.3 - 0.45^2 and 0.4 - 0.55^2.
     variance = method.epistemic_variance(batch.x)[0].double()
     torch.testing.assert_close(variance, torch.tensor([0.0975, 0.0975]).double(), atol=1e-3, rtol=0)
-    assert float(method.uncertainty(batch.x)[0]) == pytest.approx(0.195, abs=1e-3)
+    assert method.uncertainty(batch.x)[0].item() == pytest.approx(0.195, abs=1e-3)
 
 
 def test_needs_classes():
