@@ -40,6 +40,17 @@ class Responses(NamedTuple):
     law: Tensor
 
 
+class Explained(NamedTuple):
+    """Records with a real response: `x` float (B, ...), `y` float (B,) and its true mean, `mean` float (B,).
+
+    `mean` is for evaluations alone; NaN where it is not known.
+    """
+
+    x: Tensor
+    y: Tensor
+    mean: Tensor
+
+
 class Sourced(NamedTuple):
     """Labelled records of several sources: `x` float (B, ...), `y` int64 (B,), `source` int64 (B,), -1 for none."""
 

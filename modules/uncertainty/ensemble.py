@@ -75,16 +75,20 @@ def checked(members: int) -> int:
     return members
 
 
+def hashed(x: Tensor) -> Tensor:
+    """Records (B, ...) -> a hash of each (splitmix64 of its bits), int64 (B,), at least 0."""
+    bits = x.flatten(1).float().view(torch.int32).long()
+    place = torch.arange(1, bits.shape[1] + 1, device=x.device)
+    return mixed(mixed(bits * GOLDEN + place).sum(1)) & (1 << 62) - 1
+
+
 def poisson_weights(x: Tensor, members: int) -> Tensor:
     """Records (B, ...) -> draws from Poisson(1) (members, B), a hash of record and member (splitmix64 of its bits).
 
     So a record weighs the same for a member in every epoch, and no state has to be kept.
     """
-    bits = x.flatten(1).float().view(torch.int32).long()
-    place = torch.arange(1, bits.shape[1] + 1, device=x.device)
-    record = mixed(bits * GOLDEN + place).sum(1)
     member = torch.arange(1, members + 1, device=x.device)[:, None]
-    uniform = ((mixed(record + member * GOLDEN) >> 11) & (1 << 53) - 1).double() / (1 << 53)
+    uniform = ((mixed(hashed(x) + member * GOLDEN) >> 11) & (1 << 53) - 1).double() / (1 << 53)
     counts = torch.arange(20, dtype=torch.float64, device=x.device)
     below = torch.distributions.Poisson(torch.ones((), dtype=torch.float64)).log_prob(counts.cpu()).exp().cumsum(0)
     return torch.searchsorted(below.to(x.device), uniform, right=True).to(x.dtype)
