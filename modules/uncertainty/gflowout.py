@@ -76,6 +76,7 @@ class GFlowOut(MembersClassifier):
         labels = F.one_hot(batch.y, len(self.spec.classes)).to(batch.x)
         path = self.flow.follow(Trajectory(labels, self.temperature))
         log_likelihood = -F.cross_entropy(self.net(batch.x), batch.y, reduction="none")
+        self.flow.follow(Trajectory())
         log_z = self.partition(batch.x, labels)
         return {
             "cross_entropy": -log_likelihood.mean(),
