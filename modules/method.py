@@ -395,6 +395,7 @@ class SolvedMethod(Method):
     def __init__(self, spec: DataSpec | Mapping[str, Any], **parts: Any) -> None:
         super().__init__(spec, **parts)
         self.automatic_optimization = False
+        self._solved_in: int | None = None
 
     def accumulate(self, batch: Any) -> None:
         """Take in one batch of `batch_type`; called without gradients. Processes get equally many batches."""
@@ -426,9 +427,27 @@ class SolvedMethod(Method):
             self.accumulate(batch)
         self.count_step()  # it makes no call of an optimizer: its step is its batch
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx + 1 == self.trainer.num_training_batches:
+            self._solve_once()  # and not at the end of the epoch, which comes after its validation
+
     def on_train_epoch_end(self) -> None:
+        self._solve_once()  # of a pass that was cut short, or that a continued run finds at its end
+
+    def _solve_once(self) -> None:
+        """Solve, if this pass has not been."""
+        if self._solved_in == self.current_epoch:
+            return
         with torch.no_grad():
             self.solve()
+        self._solved_in = self.current_epoch
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["solved_in"] = self._solved_in
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._solved_in = checkpoint.get("solved_in")
 
     def configure_optimizers(self) -> None:
         return None

@@ -19,6 +19,7 @@ INSTALL = {
     "diffusers": "pip install diffusers",
     "pytorch_optimizer": "pip install 'pytorch-optimizer>=4.1,<5'",
     "zuko": "pip install 'compendium-ml[flows]'",
+    "relplot": "pip install 'relplot>=1.0.3'",
 }
 
 VECTORS = DataSpec(name="plane", kind="vector", shape=(2,), sizes={"train": 10_000})
