@@ -37,6 +37,19 @@ class EnsembleClassifier(Protocol):
 
 
 @runtime_checkable
+class SecondOrder(Protocol):
+    """Class probabilities, and how far the true ones are from them."""
+
+    def predict_log_proba(self, x: Tensor) -> Tensor:
+        """See `Classifier`."""
+        ...
+
+    def epistemic_variance(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> for each class, what the square of true minus predicted probability should be (B, classes)."""
+        ...
+
+
+@runtime_checkable
 class Uncertain(Protocol):
     """A score of its own of how little is known about a record."""
 

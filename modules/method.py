@@ -174,9 +174,12 @@ class Method(LightningModule):
         self.answer(optimizer)
         if self._schedule is None or "_target_" not in self._schedule:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = instantiate(self._schedule, where="schedule", optimizer=optimizer, steps=steps)
+        schedule = instantiate(self._schedule, where="schedule", optimizer=optimizer, steps=self.schedule_steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def schedule_steps(self) -> int:
+        """How many optimizer steps a schedule goes over: all of the run's, unless a method begins anew in between."""
+        return int(self.trainer.estimated_stepping_batches)
 
     def rated(self, parameters: Iterable[nn.Parameter]) -> dict[float, list[nn.Parameter]]:
         """Parameters by the factor on their rate: the `rate_scale` of the innermost module that has one, or 1."""
