@@ -33,6 +33,15 @@ class Regressor(Protocol):
 
 
 @runtime_checkable
+class Segmenter(Protocol):
+    """Class probabilities at every pixel."""
+
+    def predict_log_proba_map(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> natural log of the class probabilities (B, classes, H, W), float."""
+        ...
+
+
+@runtime_checkable
 class Density(Protocol):
     """A density of `x`."""
 
