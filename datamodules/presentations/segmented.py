@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from compendium.errors import UserError
+from compendium.seeding import generator
 from datamodules.batches import Segmented
 from datamodules.datamodule import DataModule
 from datamodules.presentations.scaling import Scaling
@@ -23,19 +25,25 @@ class SegmentedData(DataModule):
     Args:
         source: pictures with a mask.
         scale: see `Scaling`; `standard` uses the mean and standard deviation of the training split.
+        learn: whose records come as training batches: those of `train`, or, for what is fit after training such as a
+            calibrator, those of `validation`. The scale is that of the training split all the same.
         parts: the arguments of `DataModule`.
 
     Raises:
-        UserError: a source that does not know all of it.
+        UserError: a source that does not know all of it, another split.
     """
 
     batch_type: ClassVar[type] = Segmented
     kinds = ("image",)
     targets = ("mask",)
 
-    def __init__(self, source: Source | Mapping[str, Any], *, scale: str = "standard", **parts: Any) -> None:
+    def __init__(
+        self, source: Source | Mapping[str, Any], *, scale: str = "standard", learn: str = "train", **parts: Any
+    ) -> None:
         super().__init__(source, **parts)
-        self.scaling = Scaling(scale)
+        if learn not in ("train", "validation"):
+            raise UserError(f"datamodule.learn={learn}: train or validation.")
+        self.scaling, self.learn = Scaling(scale), learn
 
     def describe(self, spec: DataSpec) -> DataSpec:
         return self.scaling.describe(spec)
@@ -45,6 +53,12 @@ class SegmentedData(DataModule):
         if missing := [name for name in fields if name not in self.columns]:
             raise UserError(f"data '{self.spec.name}' has no {' and '.join(missing)}.", "data=shapes has them")
         self.scaling.fit(self.columns["x"], self.rows["train"], self.spec)
+
+    def plan(self, epoch: int) -> list[Tensor]:
+        if self.learn == "train":
+            return super().plan(epoch)
+        rows = self.rows[self.learn]
+        return self.cut(rows[torch.randperm(len(rows), generator=generator(self.seed, "order", epoch))])
 
     def present(self, columns: dict[str, Tensor], split: str) -> Any:
         fields = self.batch_type._fields  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ CORNERS = {"disc": 0, "square": 4, "triangle": 3, "hexagon": 6}
 
 BACKGROUND = "background"
 DARK, FAR, NEAR = 0.2, 0.2, 1.0
-"""Brightness of the background, and the range of the shapes' inverse depth. The background's inverse depth is FAR / 2."""
+"""Brightness of the background, and the range of the shapes' inverse depth; the background has FAR / 2."""
 
 WAVES = 4
 """Sines and cosines of the angle that a wobbling boundary is made of, beside its mean."""
@@ -206,7 +206,7 @@ def blurred(x: Tensor, deviation: float) -> Tensor:
 
 
 def extents(inside: Tensor) -> Tensor:
-    """Masks bool (N, K, H, W) -> left, top, right and bottom edge of their pixels, float (N, K, 4); 0 for empty ones."""
+    """Masks bool (N, K, H, W) -> left, top, right and bottom edge of their pixels, float (N, K, 4); 0 for none."""
     edges = []
     for dim in (2, 3):  # over the rows: what is left of columns, and the other way round
         line = inside.any(dim)

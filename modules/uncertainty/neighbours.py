@@ -31,8 +31,7 @@ def proportions(labels: Tensor, prior: str, size: int, sigma: float = 1.0) -> Te
 
     - `mean`: the share of each class among the size x size labels.
     - `gaussian`: the same with the weights of `gaussian_kernel`.
-    - `min`, `max`, `median`, `mode`: all on one class, that of this statistic of the class numbers; of an even number of
-      labels none, since the patch is odd.
+    - `min`, `max`, `median`, `mode`: all on one class, which is this statistic of the class numbers.
 
     Beyond the border stand the labels at the border.
 

@@ -45,7 +45,7 @@ def test_against_torchmetrics(tmp_path):
         # In float32 a pixel at the edge of a bin may lie on the other side: one of 20480.
         assert got[f"{name}ece"] == pytest.approx(theirs.item(), abs=1e-4)
         each = [binned_ece(p[there][:, k], (truth[there] == k).double()) for k in range(4)]
-        assert got[f"{name}classwise_ece"] == pytest.approx(sum(each) / 4, abs=1e-9)
+        assert got[f"{name}classwise_ece"] == pytest.approx(sum(each) / 4, abs=1e-6)
     said = log_p.argmax(1)
     for k, kind in enumerate(("disc", "square", "triangle"), 1):
         pairs = [(said[i] == k, batch.segments[i] == k) for i in range(20)]
