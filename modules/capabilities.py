@@ -24,6 +24,28 @@ class Classifier(Protocol):
 
 
 @runtime_checkable
+class EnsembleClassifier(Protocol):
+    """Class probabilities by several members, or by several draws of a stochastic network."""
+
+    def predict_log_proba(self, x: Tensor) -> Tensor:
+        """See `Classifier`: of the mean of the members' probabilities."""
+        ...
+
+    def predict_members(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> natural log of each member's class probabilities (members, B, classes)."""
+        ...
+
+
+@runtime_checkable
+class Uncertain(Protocol):
+    """A score of its own of how little is known about a record."""
+
+    def uncertainty(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> scores (B,), larger where less is known."""
+        ...
+
+
+@runtime_checkable
 class Regressor(Protocol):
     """A predictive law of a real target."""
 

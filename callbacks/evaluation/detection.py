@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from callbacks.evaluation.base import Evaluation
-from callbacks.metrics.detection import COCO, average_precision, localised_errors, lrp
+from callbacks.metrics.detections import COCO, average_precision, localised_errors, lrp
 from callbacks.metrics.precision import precise
 from callbacks.metrics.segmentation import bin_gaps
 from compendium.errors import UserError

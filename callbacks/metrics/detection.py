@@ -1,8 +1,4 @@
-"""Errors of accuracy and calibration of detections that were matched with boxes, see `modules.supervised.boxes`.
-
-Throughout, n detections of one or of all classes have a score in [0, 1] and the IoU of the box that they were matched
-with, 0 for none.
-"""
+"""How well a score tells two kinds of records apart."""
 
 from __future__ import annotations
 
@@ -10,58 +6,49 @@ import math
 
 import torch
 from torch import Tensor
-
-COCO = tuple(0.5 + 0.05 * step for step in range(10))
-"""IoU from which on a box is found, of COCO's average precision."""
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 
-def average_precision(scores: Tensor, found: Tensor, truths: int) -> float:
-    """Precision as a function of recall, never rising, mean over the recalls 0, 0.01, ..., 1 (COCO).
+def separation(score: Tensor, positive: Tensor) -> dict[str, float]:
+    """Figures of a score that should be high for positives; all in [0, 1].
+
+    - `auroc`: probability that a positive scores higher than a negative, ties counting half.
+    - `aupr`: average precision, the positives being what is looked for.
+    - `fpr95`: the share of negatives at or above the highest threshold that 95% of the positives reach.
 
     Args:
-        scores: (n,).
-        found: whether a detection found a box, bool (n,).
-        truths: number of boxes.
+        score: (n,), any order-preserving scale.
+        positive: bool (n,).
 
     Returns:
-        In [0, 1]; NaN without boxes.
+        NaN each, where there are no positives, no negatives, or a NaN among the scores.
     """
-    if not truths:
-        return math.nan
-    right = found[scores.argsort(descending=True, stable=True)].double().cumsum(0)
-    precision = right / torch.arange(1, len(right) + 1, device=right.device)
-    highest = precision.flip(0).cummax(0).values.flip(0)
-    levels = torch.linspace(0, 1, 101, dtype=torch.float64, device=right.device)
-    place = torch.searchsorted(right / truths, levels - 1e-12)
-    reached = place < len(right)
-    return float(highest[place[reached]].sum() / len(levels))
+    if bool(positive.all()) or not bool(positive.any()) or bool(score.isnan().any()):
+        return dict.fromkeys(("auroc", "aupr", "fpr95"), math.nan)
+    # Ranks in the place of scores: torchmetrics takes scores outside [0, 1] for logits, whose sigmoid makes ties.
+    rank = score.unique(return_inverse=True)[1].double()
+    rank = rank / rank.max().clamp(min=1)
+    target = positive.long()
+    ordered = score[positive].sort(descending=True).values
+    threshold = ordered[math.ceil(0.95 * len(ordered)) - 1]
+    return {
+        "auroc": float(binary_auroc(rank, target, validate_args=False)),
+        "aupr": float(binary_average_precision(rank, target, validate_args=False)),
+        "fpr95": float((score[~positive] >= threshold).double().mean()),
+    }
 
 
-def lrp(iou: Tensor, truths: int, least: float = 0.0) -> float:
-    """Localisation recall precision error: (sum over found boxes of (1 - IoU) / (1 - least) + FP + FN) / all three.
+def risk_coverage(uncertainty: Tensor, loss: Tensor) -> Tensor:
+    """Mean loss of the k records of least uncertainty, for k = 1 to n: (n,), float64.
 
-    All three are true, false and missed detections. Oksuz et al. 2018. In [0, 1], 0 is best; 1 without a detection, NaN where there are no boxes either.
+    Records of equal uncertainty have the mean loss of them all, so that their order does not matter.
     """
-    found = iou > 0
-    right, wrong = int(found.sum()), int((~found).sum())
-    missed = truths - right
-    if right + wrong + missed == 0:
-        return math.nan
-    apart = float((1 - iou[found].double()).sum()) / (1 - least)
-    return (apart + wrong + missed) / (right + wrong + missed)
+    levels, place, count = uncertainty.unique(return_inverse=True, return_counts=True)
+    mean = torch.zeros(len(levels), dtype=torch.float64).index_add_(0, place, loss.double()) / count
+    ordered = mean.repeat_interleave(count)
+    return ordered.cumsum(0) / torch.arange(1, len(loss) + 1, dtype=torch.float64)
 
 
-def localised_errors(scores: Tensor, iou: Tensor, bins: int = 25) -> tuple[float, float]:
-    """How far the scores of one class are from the IoU that they should be (Kuzucu et al. 2024).
-
-    - LaECE: sum over bins of equal width of (n_b / n) |mean score - mean IoU|, false detections counting as IoU 0.
-    - LaACE: mean |score - IoU|, as with a bin for each.
-
-    Both in [0, 1], NaN without detections.
-    """
-    if not len(scores):
-        return math.nan, math.nan
-    gap = scores.double() - iou.double()
-    index = (scores * bins).ceil().long().sub(1).clamp(0, bins - 1)
-    sums = torch.zeros(bins, dtype=torch.float64, device=scores.device).index_add(0, index, gap)
-    return float(sums.abs().sum() / len(scores)), float(gap.abs().mean())
+def aurc(uncertainty: Tensor, loss: Tensor) -> float:
+    """Area under the risk-coverage curve: the mean of `risk_coverage` over k (Geifman et al. 2019)."""
+    return float(risk_coverage(uncertainty, loss).mean()) if len(loss) else math.nan

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from compendium.errors import UserError
-from compendium.seeding import generator
 from datamodules.batches import Segmented
 from datamodules.datamodule import DataModule
 from datamodules.presentations.scaling import Scaling
-from datamodules.source import Source
+from datamodules.source import Records, Source
 from datamodules.spec import DataSpec
 
 
@@ -44,6 +43,7 @@ class SegmentedData(DataModule):
         if learn not in ("train", "validation"):
             raise UserError(f"datamodule.learn={learn}: train or validation.")
         self.scaling, self.learn = Scaling(scale), learn
+        self.trained_on = torch.empty(0, dtype=torch.long)
 
     def describe(self, spec: DataSpec) -> DataSpec:
         return self.scaling.describe(spec)
@@ -52,13 +52,12 @@ class SegmentedData(DataModule):
         fields = self.batch_type._fields  # type: ignore[attr-defined]
         if missing := [name for name in fields if name not in self.columns]:
             raise UserError(f"data '{self.spec.name}' has no {' and '.join(missing)}.", "data=shapes has them")
-        self.scaling.fit(self.columns["x"], self.rows["train"], self.spec)
+        self.scaling.fit(self.columns["x"], self.trained_on, self.spec)
 
-    def plan(self, epoch: int) -> list[Tensor]:
-        if self.learn == "train":
-            return super().plan(epoch)
-        rows = self.rows[self.learn]
-        return self.cut(rows[torch.randperm(len(rows), generator=generator(self.seed, "order", epoch))])
+    def split(self, records: Records) -> dict[str, Tensor]:
+        rows = super().split(records)
+        self.trained_on = rows["train"]
+        return rows | {"train": rows[self.learn]}
 
     def present(self, columns: dict[str, Tensor], split: str) -> Any:
         fields = self.batch_type._fields  # type: ignore[attr-defined]
