@@ -95,6 +95,13 @@ class Boxed(NamedTuple):
     kinds: Tensor
 
 
+class Magnified(NamedTuple):
+    """Pictures at two resolutions: `x` float (B, C, H, W) and `high` (B, C, f H, f W), the same f times as fine."""
+
+    x: Tensor
+    high: Tensor
+
+
 class Captioned(NamedTuple):
     """Pictures with captions: `x` float (B, C, H, W) and `caption` int64 (B, T), words and then 0 up to T."""
 

@@ -77,6 +77,15 @@ class Detector(Protocol):
 
 
 @runtime_checkable
+class SuperResolver(Protocol):
+    """Finer pictures, several of each."""
+
+    def super_resolve(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> draws or members (T, B, C, f H, f W), in the range in which the method receives data."""
+        ...
+
+
+@runtime_checkable
 class Segmenter(Protocol):
     """Class probabilities at every pixel."""
 
