@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -22,6 +23,12 @@ CORNERS = {"disc": 0, "square": 4, "triangle": 3, "hexagon": 6}
 BACKGROUND = "background"
 DARK, FAR, NEAR = 0.2, 0.2, 1.0
 """Brightness of the background, and the range of the shapes' inverse depth; the background has FAR / 2."""
+
+ORDER = SPLITS[::-1]
+"""Test first, so that the row numbers of what is evaluated do not depend on how much there is to train on."""
+
+PIXELS = 5_000_000
+"""Of all shapes of the pictures that are drawn at once: 20 MB per column."""
 
 WAVES = 4
 """Sines and cosines of the angle that a wobbling boundary is made of, beside its mean."""
@@ -104,11 +111,8 @@ class Shapes(Source):
         self.disparity, self.seed = disparity, seed
 
     def load(self) -> Records:
-        # Test first, so that the row numbers of what is evaluated do not depend on how much there is to train on.
-        order = SPLITS[::-1]
-        drawn = [self.drawn(split) for split in order]
-        columns = {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
-        rows = torch.arange(len(columns["x"])).split([self.counts[split] for split in order])
+        columns = columns_of(self)
+        rows = torch.arange(len(columns["x"])).split([self.counts[split] for split in ORDER])
         spec = DataSpec(
             "shapes",
             "image",
@@ -117,7 +121,13 @@ class Shapes(Source):
             classes=(BACKGROUND, *self.kinds),
             bounds=(0.0, 1.0),
         )
-        return Records(spec, columns, splits=dict(zip(order, rows, strict=True)))
+        return Records(spec, dict(columns), splits=dict(zip(ORDER, rows, strict=True)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Shapes) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(str, vars(self).values())))
 
     def drawn(self, split: str) -> dict[str, Tensor]:
         """The columns of a split."""
@@ -135,13 +145,32 @@ class Shapes(Source):
         # Sorted from far to near, so that each shape is painted over those before it.
         inverse = uniform(FAR, NEAR).sort(1).values
         there = torch.rand(count, most, generator=stream).argsort(1) < number
+        hands = torch.randn(count, most, 1 + 2 * WAVES, generator=stream)
 
+        at_once = max(1, PIXELS // (most * self.side**2))
+        shapes = [part.split(at_once) for part in (kind, radius, centre, angle, inverse, there, hands)]
+        painted = [self.painted(*parts, stream) for parts in zip(*shapes, strict=True)]
+        return {name: torch.cat([part[name] for part in painted]) for name in painted[0]}
+
+    def painted(
+        self,
+        kind: Tensor,
+        radius: Tensor,
+        centre: Tensor,
+        angle: Tensor,
+        inverse: Tensor,
+        there: Tensor,
+        hands: Tensor,
+        stream: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """Shapes (N, objects, ...), from far to near -> the columns of their pictures."""
+        count, most = kind.shape
         place = torch.arange(self.side) + 0.5
         offset = torch.stack(torch.meshgrid(place, place, indexing="ij")) - centre[..., None, None]
         distance, phi = offset.norm(dim=2), torch.atan2(offset[:, :, 0], offset[:, :, 1])
         corners = torch.tensor([CORNERS[name] for name in self.kinds])[kind]
         edge = radius[..., None, None] * outline(phi - angle[..., None, None], corners[..., None, None])
-        wave = self.wobble * waves(phi, torch.randn(count, most, 1 + 2 * WAVES, generator=stream))
+        wave = self.wobble * waves(phi, hands)
         inside = (distance < edge) & there[..., None, None]
         said = (distance < edge + wave) & there[..., None, None]
         cover = (edge - distance + 0.5).clamp(0, 1) * there[..., None, None]
@@ -171,6 +200,13 @@ class Shapes(Source):
             "boxes": extents(inside),
             "kinds": torch.where(there & (seen > 0) & (2 * seen >= whole), kind, -1),
         }
+
+
+@lru_cache(maxsize=1)
+def columns_of(source: Shapes) -> dict[str, Tensor]:
+    """All columns, drawn once where many runs of one comparison are planned."""
+    drawn = [source.drawn(split) for split in ORDER]
+    return {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
 
 
 def outline(phi: Tensor, corners: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ class RecalibratedDetector(Trained):
 
     Deviations: (1) L-BFGS to its end, where that code stops after 100 iterations at a rate of 0.1, and 1e-6 times the
     squares of a - 1 and b on top, for a kind whose detections are all alike. (2) Detections below the first threshold
-    are mapped and not dropped. (3) A kind without detections keeps its scores.
+    are mapped and not dropped; isotonic maps go on to 0 at 0 there, so that they keep their order. (3) A kind without
+    detections keeps its scores.
 
     Args:
         spec: pictures with boxes, held out of the detector's training: `datamodule.learn=validation`.
@@ -78,7 +79,7 @@ class RecalibratedDetector(Trained):
         self.register_buffer("bias", torch.zeros(self.objects, dtype=torch.float64))
         self.register_buffer("thresholds", torch.zeros(self.objects, dtype=torch.float64))
         # Scores and IoU (2, kinds, n) of the isotonic map, filled up by the last one.
-        even = torch.linspace(0, 1, max(2, self.kept.shape[0] * self.detections), dtype=torch.float64)
+        even = torch.linspace(0, 1, 2 + self.kept.shape[0] * self.detections, dtype=torch.float64)
         self.register_buffer("knots", even.expand(2, self.objects, -1).clone())
 
     def opened(self, model: str | Mapping[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
@@ -127,7 +128,8 @@ class RecalibratedDetector(Trained):
             curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p.cpu().numpy(), iou.cpu().numpy())
             for buffer, knots in zip(self.knots, (curve.X_thresholds_, curve.y_thresholds_), strict=True):
                 buffer[k] = float(knots[-1])
-                buffer[k, : len(knots)] = torch.from_numpy(knots).to(buffer)
+                buffer[k, 0] = 0  # from where it was fit down to 0, so that lower scores keep their order
+                buffer[k, 1 : len(knots) + 1] = torch.from_numpy(knots).to(buffer)
             return
         z = logit(p)
         log_slope, bias = p.new_zeros(1), p.new_zeros(1)

@@ -48,7 +48,7 @@ def solved(mapping, all_kept=True):
     method = RecalibratedDetector(SPEC, mapping=mapping, net=nn.Identity())
     method.predictor = Told()
     method.kept = torch.zeros(N, 3 * M + 2, dtype=torch.float64)
-    method.knots = torch.linspace(0, 1, N * M, dtype=torch.float64).expand(2, 2, -1).clone()
+    method.knots = torch.linspace(0, 1, 2 + N * M, dtype=torch.float64).expand(2, 2, -1).clone()
     x = torch.arange(N).view(N, 1, 1, 1).float()
     with torch.no_grad():
         for part in x.split(64):
@@ -70,7 +70,8 @@ def test_isotonic_is_scikit_learns():
     for k in range(2):
         curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(*left(method, k, raw))
         of = found.kinds == k
-        expected = curve.predict(method.predictor.scores[of].numpy())
+        p, low = method.predictor.scores[of].numpy(), curve.X_thresholds_[0]
+        expected = np.where(p < low, p / low * curve.y_thresholds_[0], curve.predict(p))
         np.testing.assert_allclose(found.scores[of].numpy(), expected, rtol=0, atol=1e-9)
 
 
