@@ -87,6 +87,44 @@ class Masked(NamedTuple):
     mask: Tensor
 
 
+class Segmented(NamedTuple):
+    """Pictures with a class at every pixel: `x` float (B, C, H, W), `segments` int64 (B, H, W)."""
+
+    x: Tensor
+    segments: Tensor
+
+
+class Surveyed(NamedTuple):
+    """Segmented pictures with the shape of what they show.
+
+    `x` float (B, C, H, W), `segments` int64 (B, H, W), 0 for the background; `offset` float (B, 2, H, W), from a pixel
+    to the centre of its instance, down and to the right, in pixels, and 0 on the background; `depth` float (B, H, W),
+    inverse depth.
+    """
+
+    x: Tensor
+    segments: Tensor
+    offset: Tensor
+    depth: Tensor
+
+
+class Boxed(NamedTuple):
+    """Pictures with boxes, filled up to K: `x` float (B, C, H, W), `boxes` float (B, K, 4), left, top, right and bottom
+    edge in pixels, and `kinds` int64 (B, K), -1 for none.
+    """
+
+    x: Tensor
+    boxes: Tensor
+    kinds: Tensor
+
+
+class Magnified(NamedTuple):
+    """Pictures at two resolutions: `x` float (B, C, H, W) and `high` (B, C, f H, f W), the same f times as fine."""
+
+    x: Tensor
+    high: Tensor
+
+
 class Captioned(NamedTuple):
     """Pictures with captions: `x` float (B, C, H, W) and `caption` int64 (B, T), words and then 0 up to T."""
 

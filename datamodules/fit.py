@@ -12,7 +12,12 @@ from datamodules import batches
 from datamodules.spec import DataSpec
 
 KINDS = ("image", "vector", "text")
-TARGETS = {"class": "a class as its target", "real": "a real number as its target", None: "no target"}
+TARGETS = {
+    "class": "a class as its target",
+    "real": "a real number as its target",
+    "mask": "a mask as its target",
+    None: "no target",
+}
 
 
 def check_fit(

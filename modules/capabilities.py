@@ -6,7 +6,7 @@ Everything is batched: B records, `...` the shape of one record as `DataSpec.sha
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, distributions
 
@@ -64,6 +64,62 @@ class Regressor(Protocol):
 
     def predict_distribution(self, x: Tensor) -> distributions.Distribution:
         """x (B, ...) -> distribution over y with batch shape (B,), in the target's own units."""
+        ...
+
+
+class Detections(NamedTuple):
+    """M detections in each of B pictures: some may be of no use, and have a score of 0.
+
+    `boxes` float (B, M, 4), left, top, right and bottom edge in pixels; `scores` float (B, M) in [0, 1]; `kinds` int64
+    (B, M); `kept` bool (B, M), those that a user is shown.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    kinds: Tensor
+    kept: Tensor
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Boxes around what pictures show."""
+
+    def detect(self, x: Tensor) -> Detections:
+        """x (B, C, H, W) -> detections, the most confident first."""
+        ...
+
+
+@runtime_checkable
+class SuperResolver(Protocol):
+    """Finer pictures, several of each."""
+
+    def super_resolve(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> draws or members (T, B, C, f H, f W), in the range in which the method receives data."""
+        ...
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Class probabilities at every pixel."""
+
+    def predict_log_proba_map(self, x: Tensor) -> Tensor:
+        """x (B, C, H, W) -> natural log of the class probabilities (B, classes, H, W), float."""
+        ...
+
+
+@runtime_checkable
+class Surveyor(Protocol):
+    """Class, instance and depth at every pixel."""
+
+    def predict_log_proba_map(self, x: Tensor) -> Tensor:
+        """See `Segmenter`."""
+        ...
+
+    def predict_geometry(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, C, H, W) -> offsets to the centre of the instance (B, 2, H, W) and inverse depth (B, H, W).
+
+        In the units of `datamodules.batches.Surveyed`.
+        """
         ...
 
 

@@ -70,12 +70,7 @@ class Isotonic(OneVsRest):
                 buffer[event, : len(knots)] = torch.from_numpy(knots).to(buffer)
 
     def frequency(self, p: Tensor) -> Tensor:
-        p = p.T.contiguous().clamp(self.x[:, :1], self.x[:, -1:])
-        right = torch.searchsorted(self.x, p).clamp(1, self.x.shape[1] - 1)
-        low, high = self.x.gather(1, right - 1), self.x.gather(1, right)
-        below, above = self.q.gather(1, right - 1), self.q.gather(1, right)
-        share = torch.where(high > low, (p - low) / (high - low).clamp(min=1e-300), 0)
-        return (below + share * (above - below)).T
+        return between(self.x, self.q, p.T).T
 
 
 class Histogram(OneVsRest):
@@ -121,3 +116,13 @@ class Histogram(OneVsRest):
 def logit(p: Tensor) -> Tensor:
     """log(p / (1 - p)), of probabilities within 1e-12 of neither 0 nor 1."""
     return torch.logit(p, eps=1e-12)
+
+
+def between(x: Tensor, q: Tensor, p: Tensor) -> Tensor:
+    """Knots x (K, n), rising, and q (K, n), places p (K, B) -> values (K, B): linear between knots, else constant."""
+    p = p.contiguous().clamp(x[:, :1], x[:, -1:])
+    right = torch.searchsorted(x, p).clamp(1, x.shape[1] - 1)
+    low, high = x.gather(1, right - 1), x.gather(1, right)
+    below, above = q.gather(1, right - 1), q.gather(1, right)
+    share = torch.where(high > low, (p - low) / (high - low).clamp(min=1e-300), 0)
+    return below + share * (above - below)
