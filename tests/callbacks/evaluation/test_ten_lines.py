@@ -1,4 +1,4 @@
-"""A classifier of ten lines, written outside the project, has the whole suite of evaluations without a line of its own."""
+"""A classifier of ten lines, written outside the project, has the whole suite of evaluations without one of its own."""
 
 from __future__ import annotations
 
