@@ -9,10 +9,10 @@ import torch
 
 from callbacks.evaluation.base import Evaluation
 from callbacks.evaluation.coverage import counted, least, mean
+from callbacks.metrics.quantiles import interval_score
 from compendium.errors import UserError
 from datamodules.batches import Labelled
 from modules.capabilities import IntervalPredictor
-from modules.uncertainty.conformal import interval_score
 
 
 class IntervalCoverage(Evaluation):
@@ -62,6 +62,6 @@ class IntervalCoverage(Evaluation):
         return {
             **counted(covered),
             "width": mean(width),
-            "interval_score": mean(interval_score(low, high, y, method.alpha)),
+            "interval_score": mean(interval_score(low, high, y, 1 - method.alpha)),
             "width_coverage_worst": least(torch.stack(shares)) if shares else math.nan,
         }

@@ -106,14 +106,6 @@ def quantile_scores(low: Tensor, high: Tensor, y: Tensor) -> Tensor:
     return torch.maximum(low - y, y - high)
 
 
-def interval_score(low: Tensor, high: Tensor, y: Tensor, alpha: float) -> Tensor:
-    """(high - low) + 2 / alpha (distance of y from the interval), (...), in units of y (Gneiting and Raftery 2007).
-
-    Proper for the alpha / 2 and 1 - alpha / 2 quantiles: least in expectation there.
-    """
-    return high - low + 2 / alpha * quantile_scores(low, high, y).clamp(min=0)
-
-
 def exact_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson 1934: an interval of a probability that holds at least with `confidence`."""
     from scipy.stats import beta

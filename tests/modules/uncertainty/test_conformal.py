@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
+from callbacks.metrics.quantiles import interval_score
 from modules.uncertainty.conformal import (
     class_scores,
     conformal_quantile,
     exact_interval,
-    interval_score,
     mondrian_quantiles,
     of_class,
     quantile_scores,
@@ -182,7 +182,7 @@ def test_small_groups_get_everything():
 def test_the_interval_score_is_least_at_the_quantiles():
     y = torch.linspace(0, 1, 100_001, dtype=torch.float64)
     ends = torch.tensor([0.05, 0.1, 0.15], dtype=torch.float64)[:, None]
-    means = interval_score(ends, 1 - ends, y, 0.2).mean(1)
+    means = interval_score(ends, 1 - ends, y, 0.8).mean(1)
     assert int(means.argmin()) == 1
     # E = (1 - 2 e) + (2 / alpha) 2 (e^2 / 2) for U(0, 1).
     torch.testing.assert_close(means[1], torch.tensor(0.8 + 10 * 0.1**2).double(), rtol=1e-4, atol=0)
