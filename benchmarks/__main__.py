@@ -8,6 +8,7 @@ from benchmarks import comparisons, epochs, startup, steps
 from benchmarks.generative import memory, sampling, training
 from benchmarks.optimization import problems
 from benchmarks.optimization import steps as optimizers
+from benchmarks.uncertainty import conformal_selection, ensemble, smooth_ece
 
 if __name__ == "__main__":
     smoke = "--smoke" in sys.argv[1:]
@@ -28,3 +29,9 @@ if __name__ == "__main__":
     optimizers.main(1, limit=1) if smoke else optimizers.main(7, ("1M", "30M"))
     print()
     problems.main(("sgd",), ("quadratic",), trials=1, seeds=1) if smoke else problems.main()
+    print()
+    ensemble.main(1 if smoke else 5)
+    print()
+    smooth_ece.main(1, (1_000,)) if smoke else smooth_ece.main()
+    print()
+    conformal_selection.main(1, (1_000,)) if smoke else conformal_selection.main()

@@ -23,6 +23,10 @@ class Randomness(Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         reseed(self.seed, "train", trainer.current_epoch, batch_idx, trainer.global_rank)
 
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx + 1 == trainer.num_training_batches:  # methods that solve do so now, before the epoch is validated
+            reseed(self.seed, "epoch end", trainer.current_epoch)
+
     def on_train_epoch_end(self, trainer, pl_module):
         reseed(self.seed, "epoch end", trainer.current_epoch)
 

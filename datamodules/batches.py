@@ -28,6 +28,29 @@ class Labelled(NamedTuple):
     y: Tensor
 
 
+class Responses(NamedTuple):
+    """Records with two independent responses: `x` float (B, ...), `y` and `other` int64 (B,), `law` float (B, classes).
+
+    `law` is the true law of a response, for evaluations alone; NaN where it is not known.
+    """
+
+    x: Tensor
+    y: Tensor
+    other: Tensor
+    law: Tensor
+
+
+class Explained(NamedTuple):
+    """Records with a real response: `x` float (B, ...), `y` float (B,) and its true mean, `mean` float (B,).
+
+    `mean` is for evaluations alone; NaN where it is not known.
+    """
+
+    x: Tensor
+    y: Tensor
+    mean: Tensor
+
+
 class Sourced(NamedTuple):
     """Labelled records of several sources: `x` float (B, ...), `y` int64 (B,), `source` int64 (B,), -1 for none."""
 

@@ -37,6 +37,19 @@ class EnsembleClassifier(Protocol):
 
 
 @runtime_checkable
+class SecondOrder(Protocol):
+    """Class probabilities, and how far the true ones are from them."""
+
+    def predict_log_proba(self, x: Tensor) -> Tensor:
+        """See `Classifier`."""
+        ...
+
+    def epistemic_variance(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> for each class, what the square of true minus predicted probability should be (B, classes)."""
+        ...
+
+
+@runtime_checkable
 class Uncertain(Protocol):
     """A score of its own of how little is known about a record."""
 
@@ -406,4 +419,70 @@ class Proxied(Protocol):
 
     def proxied(self, objective: Any, proxy: Any) -> dict[str, float]:
         """All records of the two, batches of the method's type -> figures of how far it is, and what that took."""
+        ...
+
+
+@runtime_checkable
+class SetPredictor(Protocol):
+    """Sets of classes that hold the true one at a stated rate."""
+
+    alpha: float
+    """Share of records that the sets may miss."""
+
+    def predict_set(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> which classes are in the set, bool (B, classes)."""
+        ...
+
+
+@runtime_checkable
+class IntervalPredictor(Protocol):
+    """Intervals that hold the true target at a stated rate."""
+
+    alpha: float
+    """Share of records that the intervals may miss."""
+
+    def predict_interval(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> lower and upper end (B, 2), in the target's own units; infinite where nothing is excluded."""
+        ...
+
+
+@runtime_checkable
+class ReliabilityAssessor(Protocol):
+    """What is claimed of systems in operation: the probability that they pass what comes next."""
+
+    def predict_reliability(self, x: Tensor) -> Tensor:
+        """x (B, ...), a period of a system each -> claimed probability that it passes without a failure (B,)."""
+        ...
+
+    def population(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> which population each system comes from, int64 (B,)."""
+        ...
+
+
+@runtime_checkable
+class SelectiveJudge(Protocol):
+    """Judges that answer where they are sure enough, and pass on or abstain elsewhere; batched over problems."""
+
+    alpha: float
+    """Share of its answers that people may disagree with."""
+
+    def thresholds(self, x: Tensor, y: Tensor) -> Tensor:
+        """Calibration records x (..., n, D) and what people say y int64 (..., n) -> thresholds (..., judges)."""
+        ...
+
+    def judge(self, x: Tensor, thresholds: Tensor) -> tuple[Tensor, Tensor]:
+        """x (..., m, D), thresholds (..., judges) -> answers int64, -1 for none, and what it cost, (..., m) each."""
+        ...
+
+    def confidence(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (..., m, D) -> each judge's confidence, and its answer int64, (..., m, judges) each."""
+        ...
+
+
+@runtime_checkable
+class ExpertTested(Protocol):
+    """A method that has tested whether an expert knows more than it can."""
+
+    def expertise(self) -> Tensor:
+        """p-values of the hypotheses that the expert does not, of each set of records (sets,)."""
         ...

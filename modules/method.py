@@ -174,9 +174,12 @@ class Method(LightningModule):
         self.answer(optimizer)
         if self._schedule is None or "_target_" not in self._schedule:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = instantiate(self._schedule, where="schedule", optimizer=optimizer, steps=steps)
+        schedule = instantiate(self._schedule, where="schedule", optimizer=optimizer, steps=self.schedule_steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def schedule_steps(self) -> int:
+        """How many optimizer steps a schedule goes over: all of the run's, unless a method begins anew in between."""
+        return int(self.trainer.estimated_stepping_batches)
 
     def rated(self, parameters: Iterable[nn.Parameter]) -> dict[float, list[nn.Parameter]]:
         """Parameters by the factor on their rate: the `rate_scale` of the innermost module that has one, or 1."""
@@ -392,6 +395,7 @@ class SolvedMethod(Method):
     def __init__(self, spec: DataSpec | Mapping[str, Any], **parts: Any) -> None:
         super().__init__(spec, **parts)
         self.automatic_optimization = False
+        self._solved_in: int | None = None
 
     def accumulate(self, batch: Any) -> None:
         """Take in one batch of `batch_type`; called without gradients. Processes get equally many batches."""
@@ -423,9 +427,27 @@ class SolvedMethod(Method):
             self.accumulate(batch)
         self.count_step()  # it makes no call of an optimizer: its step is its batch
 
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx + 1 == self.trainer.num_training_batches:
+            self._solve_once()  # and not at the end of the epoch, which comes after its validation
+
     def on_train_epoch_end(self) -> None:
+        self._solve_once()  # of a pass that was cut short, or that a continued run finds at its end
+
+    def _solve_once(self) -> None:
+        """Solve, if this pass has not been."""
+        if self._solved_in == self.current_epoch:
+            return
         with torch.no_grad():
             self.solve()
+        self._solved_in = self.current_epoch
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["solved_in"] = self._solved_in
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._solved_in = checkpoint.get("solved_in")
 
     def configure_optimizers(self) -> None:
         return None

@@ -39,7 +39,7 @@ def here(capfd, *arguments: object, program: ModuleType = train) -> Outcome:
     return Outcome(code, *capfd.readouterr())
 
 
-def apart(*arguments: object, timeout: float = 120, before=None, program: str = "train", **environment: str) -> Outcome:
+def apart(*arguments: object, timeout: float = 300, before=None, program: str = "train", **environment: str) -> Outcome:
     """`python train.py ARGUMENTS` (or another program's) in a process of its own; `before` runs in it first."""
     done = subprocess.run(
         [sys.executable, str(ROOT / f"{program}.py"), *map(str, arguments)],

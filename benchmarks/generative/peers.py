@@ -19,6 +19,9 @@ INSTALL = {
     "diffusers": "pip install diffusers",
     "pytorch_optimizer": "pip install 'pytorch-optimizer>=4.1,<5'",
     "zuko": "pip install 'compendium-ml[flows]'",
+    "relplot": "pip install 'relplot>=1.0.3'",
+    "crepes": "pip install 'crepes>=0.7'",
+    "statsmodels": "pip install 'statsmodels>=0.14.4'",
 }
 
 VECTORS = DataSpec(name="plane", kind="vector", shape=(2,), sizes={"train": 10_000})

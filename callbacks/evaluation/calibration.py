@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from callbacks.evaluation.base import Evaluation
-from callbacks.metrics.calibration import Reliability, binned_ece, reliability, smooth_ece
+from callbacks.metrics.calibration import Reliability, band, binned_ece, reliability, smooth_ece
 from callbacks.metrics.precision import precise
 from callbacks.pictures import DPI, INK, save
 from compendium.errors import UserError
 from compendium.extras import require
+from compendium.seeding import seeded
 from datamodules.batches import Labelled
 from modules.capabilities import Classifier
 
@@ -45,8 +46,9 @@ class Calibration(Evaluation):
 
     A NaN among the probabilities makes all figures NaN, and leaves no picture.
 
+    Around the line lies the band of 95% of bootstrap replicates.
+
     Błasiok and Nakkiran 2024, "Smooth ECE: Principled Reliability Diagrams via Kernel Smoothing".
-    Deviations: the picture has no band of bootstrap replicates.
 
     Args:
         bins: of the binned figures (Guo et al. 2017, section 5: 15).
@@ -105,7 +107,10 @@ class Calibration(Evaluation):
         p, y = (second, happened) if binary else (confidence, right)
         event = data.spec.classes[1] if binary else "the likeliest class"
         title = f"{data.spec.name}: reliability ({self.split} split)"
-        save(diagram(reliability(p, y), event, title), Path(data.trainer.default_root_dir) / "reliability.png")
+        smoothed = reliability(p, y)
+        with seeded(data.seed, "band"):
+            around = band(p, y, smoothed.bandwidth)
+        save(diagram(smoothed, event, title, around), Path(data.trainer.default_root_dir) / "reliability.png")
         return figures
 
     def binary(self, p: Tensor, y: Tensor) -> dict[str, float]:
@@ -124,13 +129,14 @@ class Calibration(Evaluation):
         return figures
 
 
-def diagram(smoothed: Reliability, event: str, title: str) -> Figure:
+def diagram(smoothed: Reliability, event: str, title: str, around: tuple[Tensor, Tensor] | None = None) -> Figure:
     """The reliability diagram: frequency against probability, as wide as forecasts are dense (the paper's figure 1).
 
     Args:
         smoothed: what to draw.
         event: whose probability it is.
         title: of the figure.
+        around: lower and upper ends of a band around the curve.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
@@ -143,6 +149,10 @@ def diagram(smoothed: Reliability, event: str, title: str) -> Figure:
     density = smoothed.density.cpu()
     widths = WIDEST * (density[1:] + density[:-1]) / (2 * density.max())
     segments = torch.stack([points[:-1], points[1:]], 1).numpy()
+    if around is not None:
+        low, high = around
+        there = (density > 1e-3 * density.max()).numpy()
+        axis.fill_between(smoothed.t.cpu().numpy(), low.numpy(), high.numpy(), where=there, color=INK, alpha=0.15, lw=0)
     axis.add_collection(LineCollection(list(segments), linewidths=widths.tolist(), colors=INK, capstyle="round"))
     axis.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1, xlabel=f"probability of {event}", ylabel="how often it came true")
     axis.text(0.04, 0.93, f"smooth ECE {smoothed.error:.3f}", transform=axis.transAxes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,14 +19,14 @@ from modules.supervised.classifier import SoftmaxClassifier
 from modules.supervised.regressor import GaussianRegressor
 
 
-class Trained(SolvedMethod):
+class Trained(SolvedMethod, ABC):
     """Looks at what a trained predictor says of records that it was not trained on, and solves.
 
     The predictor becomes a part of this method: its weights lie in this method's checkpoint, which opens without the
     other one. It is asked in evaluation mode, and none of its weights is trained.
 
-    A subclass overrides `outputs`, the width of what it notes of each record, and `note`; `solve` finds all of it in
-    `noted(self)`, in the order in which the records came.
+    A subclass overrides `solve`, which finds what was noted of all records in `noted()`, in the order in which they
+    came; and where that is not the log probabilities, `outputs` and `note`.
 
     Args:
         spec: labelled data, held out of the predictor's training: `datamodule=held_out`.
@@ -59,6 +60,10 @@ class Trained(SolvedMethod):
 
     capability: type | None = None
     """What the predictor must be able to do, of `modules.capabilities`."""
+
+    @abstractmethod
+    def solve(self) -> None:
+        """Fit what stands on top of the predictor to what was `noted`."""
 
     def outputs(self) -> int:
         """How many numbers are noted of a record: by default the log probabilities of the classes."""

@@ -122,7 +122,8 @@ def test_it_lies_where_the_mirror_rule_says(model):
 
 
 def test_every_method_has_a_config():
-    targets = {compose([f"model={model}"]).values["model"]["_target_"] for model in MODELS}
+    texts = "".join(path.read_text(encoding="utf-8") for path in choices("model").values())
+    targets = set(re.findall(r"^  _target_: (\S+)$", texts, re.MULTILINE))
     for path in (ROOT / "modules").rglob("*.py"):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         module = importlib.import_module(name)

@@ -18,13 +18,23 @@ from tests.command import here
 CLAIMS = sorted(choices("claim"))
 
 
-@pytest.mark.parametrize("name", CLAIMS)
+@pytest.fixture(scope="module", params=CLAIMS)
+def name(request):
+    """Of the module, so that pytest runs all tests of a claim one after the other, and plans once for them."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def planned(name):
+    """The claim's plan at its default size."""
+    return plan(Claim.stored(name))
+
+
 def test_every_run_of_a_claim_validates(capfd, tmp_path, name):
     outcome = here(capfd, f"claim={name}", "dry=true", f"runs={tmp_path}", program=compare)
     assert outcome.code == 0, outcome.err
 
 
-@pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_says_all_that_a_reader_needs(name):
     claim = Claim.stored(name)
     assert claim.paper == name.rpartition("/")[2]
@@ -40,18 +50,15 @@ def test_a_claim_says_all_that_a_reader_needs(name):
     assert "paper" in claim.scale
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_the_full_size_composes(name, tmp_path):
+def test_the_full_size_composes(name, planned):
     """Only composition: its data are on a hub, and its devices elsewhere."""
-    planned = plan(Claim.stored(name, "paper"), quiet=[f"runs={tmp_path}"])
-    assert planned.jobs
-    assert planned.identity != plan(Claim.stored(name), quiet=[f"runs={tmp_path}"]).identity
+    full = plan(Claim.stored(name, "paper"))
+    assert full.jobs
+    assert full.identity != planned.identity
 
 
-@pytest.mark.parametrize("name", CLAIMS)
-def test_what_is_recorded_is_the_claim_as_it_stands(name):
+def test_what_is_recorded_is_the_claim_as_it_stands(name, planned):
     found = read_json(stored_path(name))
-    planned = plan(Claim.stored(name))
     assert found["config"] == planned.identity, f"run it again: python compare.py claim={name}"
     assert found["seeds"] == list(planned.claim.seeds)
     assert not found["missing"]

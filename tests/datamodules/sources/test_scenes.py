@@ -92,8 +92,8 @@ def test_training_captions_are_vague_and_wrong_as_often_as_asked_for():
 
 
 def test_pairs_that_are_not_clear_lie_anywhere():
-    scenes = Scenes(train=500, pairs=1.0, clear=False, grid=1)
-    objects = [scenes.load().captions.objects[row] for row in scenes.load().splits["train"].tolist()]
+    records = Scenes(train=500, validation=20, test=20, pairs=1.0, clear=False, grid=1).load()
+    objects = [records.captions.objects[row] for row in records.splits["train"].tolist()]
     assert any(one[1] == other[1] for one, other in objects)  # one on top of the other
     assert any(one[0] == other[0] for one, other in objects)
 

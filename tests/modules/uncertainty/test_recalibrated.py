@@ -49,6 +49,19 @@ def test_its_checkpoint_needs_no_other_and_gives_the_same_probabilities(classifi
     assert torch.equal(ours.argmax(1), plain.argmax(1))
 
 
+def test_an_epoch_is_validated_after_it_is_solved(classifier, tmp_path):
+    _, path = classifier
+    more = ("callbacks=default", "callbacks.evaluation=null", f"model.model={path}")
+    evaluation = "++callbacks.evaluation.classification._target_=callbacks.evaluation.classification.Classification"
+    parts = trained(planned("uncertainty/recalibrated", tmp_path, *PLAIN, *more, evaluation))
+    logged = parts.trainer.callback_metrics["validate/nll"]
+    batch = parts.data.records("validation")
+    with torch.no_grad():
+        ours = torch.nn.functional.nll_loss(parts.method.eval().predict_log_proba(batch.x), batch.y)
+    assert float(logged) == pytest.approx(float(ours), rel=1e-6)
+    assert parts.method.calibrator.log_temperature != 0
+
+
 def test_a_checkpoint_of_other_classes_or_without_probabilities_is_refused(classifier, tmp_path):
     origin, path = classifier
     with pytest.raises(UserError, match="has the classes"):

@@ -1,0 +1,1 @@
+"""Speed of the room `uncertainty`, each pair in one process, in turn."""

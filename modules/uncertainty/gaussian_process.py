@@ -1,0 +1,110 @@
+"""Gaussian process regression: the variance that others' uncertainties are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from compendium.errors import UserError
+from datamodules.batches import Labelled
+from datamodules.spec import DataSpec
+from modules.method import SolvedMethod
+
+
+class GaussianProcess(SolvedMethod):
+    """y = f(x) + e, f a Gaussian process with the kernel s^2 exp(-|x - x'|^2 / (2 l^2)), e from N(0, n^2).
+
+        E[f(x)] = k(x)^T (K + n^2 I)^-1 y,      Var f(x) = s^2 - k(x)^T (K + n^2 I)^-1 k(x)
+
+    s, l and n maximise the marginal likelihood, found by scikit-learn's `GaussianProcessRegressor` from l = 0.3 on, on
+    all training records (Rasmussen and Williams 2006, chapter 2). y is in units of its standard deviation meanwhile.
+
+    Args:
+        spec: vectors with a real target, at most 5000 training records: it takes cubic time.
+        restarts: of the optimizer of the marginal likelihood, from random places.
+        parts: see `Method`.
+
+    Raises:
+        UserError: the target is not real, too many records, a negative number of restarts.
+    """
+
+    x: Tensor
+    y: Tensor
+    seen: Tensor
+    weights: Tensor
+    factor: Tensor
+    kernel: Tensor
+    units: Tensor
+
+    batch_type = Labelled
+    kinds = ("vector",)
+    targets = ("real",)
+
+    def __init__(self, spec: DataSpec | Mapping[str, Any], restarts: int = 2, **parts: Any) -> None:
+        super().__init__(spec, **parts)
+        count = self.spec.sizes.get("train", 1)
+        if restarts < 0 or count > 5000:
+            raise UserError(
+                f"model.restarts={restarts} with {count} records: it takes cubic time, of at most 5000.",
+                "a number of restarts from 0 up; data.train=5000, or model=uncertainty/regression_ensemble",
+            )
+        self.restarts = restarts
+        for name, shape in (
+            ("x", (count, self.spec.dimensions)),
+            ("y", (count,)),
+            ("weights", (count,)),
+            ("factor", (count, count)),
+        ):
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+        self.factor += torch.eye(count, dtype=torch.float64)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.register_buffer("kernel", torch.ones(3, dtype=torch.float64))  # s^2, l, n^2
+        self.register_buffer("units", torch.tensor([0.0, 1.0], dtype=torch.float64))  # mean and spread of y
+
+    def accumulate(self, batch: Labelled) -> None:
+        x = self.rows_of_all(batch.x.flatten(1).double())
+        y = self.rows_of_all(batch.y.double()[:, None])[:, 0]
+        first = int(self.seen) % len(self.x)
+        self.x[first : first + len(x)], self.y[first : first + len(x)] = x, y
+        self.seen += len(x)
+
+    def solve(self) -> None:
+        from sklearn.gaussian_process import GaussianProcessRegressor
+        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+        count = min(int(self.seen), len(self.x))
+        self.units.copy_(torch.stack([self.y[:count].mean(), self.y[:count].std(correction=0).clamp_min(1e-12)]))
+        x, y = self.x[:count], (self.y[:count] - self.units[0]) / self.units[1]
+        kernel = ConstantKernel() * RBF(0.3, (1e-3, 1e3)) + WhiteKernel(0.1, (1e-8, 1e2))
+        fitted = GaussianProcessRegressor(kernel, n_restarts_optimizer=self.restarts, random_state=0)
+        found = fitted.fit(x.cpu().numpy(), y.cpu().numpy()).kernel_
+        values = [found.k1.k1.constant_value, found.k1.k2.length_scale, found.k2.noise_level]
+        self.kernel.copy_(torch.tensor(values, dtype=torch.float64))
+        gram = self.covariance(x, x) + self.kernel[2] * torch.eye(count, dtype=x.dtype, device=x.device)
+        factor = torch.linalg.cholesky(gram)
+        self.factor[:count, :count] = factor
+        self.weights[:count] = torch.cholesky_solve(y[:, None], factor)[:, 0]
+
+    def covariance(self, a: Tensor, b: Tensor) -> Tensor:
+        """a (A, D), b (B, D) -> kernel (A, B)."""
+        return self.kernel[0] * torch.exp(-torch.cdist(a, b).square() / (2 * self.kernel[1] ** 2))
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, ...) -> mean and variance of f (B,) each, in the target's own units, float64."""
+        across = self.covariance(x.flatten(1).double(), self.x)
+        solved = torch.linalg.solve_triangular(self.factor, across.T, upper=False)
+        variance = (self.kernel[0] - solved.square().sum(0)).clamp_min(0)
+        return self.units[0] + self.units[1] * (across @ self.weights), self.units[1] ** 2 * variance
+
+    def predict_distribution(self, x: Tensor) -> Normal:
+        """x (B, ...) -> Normal of the response, with batch shape (B,)."""
+        mean, variance = self.moments(x)
+        return Normal(mean, (variance + self.units[1] ** 2 * self.kernel[2]).sqrt(), validate_args=False)
+
+    def uncertainty(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> variance of f (B,), in squared units of the target."""
+        return self.moments(x)[1]
