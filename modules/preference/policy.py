@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from datamodules.spec import DataSpec
 from modules.method import Method
 
 
-class Policy(Method):
+class Policy(Method, ABC):
     """pi(y | x) = prod over the tokens t of the answer y of p(t | prompt x and what of y is before t).
 
     The network maps ids (B, T) to logits (B, T, vocabulary), of which those at t see nothing after t.
@@ -35,6 +36,10 @@ class Policy(Method):
         if model is not None:
             self.begin_from(model)
             self.hparams["model"] = None  # its weights lie in this checkpoint, which opens without the other one
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor | dict[str, Tensor]:
+        """See `Method`."""
 
     def begin_from(self, model: str) -> None:
         """Take over the weights of another policy's checkpoint."""
