@@ -153,6 +153,15 @@ class Preferences(NamedTuple):
     row: Tensor
 
 
+class ScoredPairs(NamedTuple):
+    """Preferences whose answers were scored, too: `scores` float (B, 2), of the chosen and the rejected answer."""
+
+    pairs: Tensor
+    answers: Tensor
+    row: Tensor
+    scores: Tensor
+
+
 class SelectionTask(NamedTuple):
     """Problems of selection, B at once: which records of a pool have a target above `threshold` (B,)?
 

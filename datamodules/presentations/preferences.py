@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compendium.errors import UserError
-from datamodules.batches import Demonstrations, Preferences
+from datamodules.batches import Demonstrations, Preferences, ScoredPairs
 from datamodules.datamodule import DataModule
 from datamodules.source import Column, Source, World
 
@@ -66,6 +66,22 @@ class PreferenceData(AnswersData):
         pair = torch.stack([columns["chosen"], columns["rejected"]], 1)
         ids, answers = self.sequences(columns["prompt"][:, None].expand(-1, 2), pair)
         return Preferences(ids, answers, columns["place"])
+
+
+class ScoredPairData(PreferenceData):
+    """Pairs of answers with what each is worth, as `ScoredPairs` batches.
+
+    Args:
+        parts: the arguments of `AnswersData`.
+    """
+
+    batch_type = ScoredPairs
+
+    def present(self, columns: dict[str, Tensor], split: str) -> ScoredPairs:  # type: ignore[override]
+        prompt = columns["prompt"]
+        reward = self.world.reward.to(device=prompt.device, dtype=torch.float32)
+        scores = torch.stack([reward[prompt, columns[name]] for name in ("chosen", "rejected")], 1)
+        return ScoredPairs(*super().present(columns, split), scores)
 
 
 class DemonstrationData(AnswersData):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compendium.config import instantiate
-from datamodules.batches import Preferences
+from datamodules.batches import Preferences, ScoredPairs
 from datamodules.spec import DataSpec
 from modules.preference.objectives.base import Objective, Pairs
 from modules.preference.policy import Policy, all_log_probs, answer_log_probs
@@ -61,7 +61,8 @@ class PairwisePreference(Policy):
     def pairs(self, batch: Preferences, noted: Tensor) -> Pairs:
         """A batch, and ln pi_ref of its answers (B, 2) -> what objectives look at."""
         log_pi = self.answer_log_probs(batch.pairs, batch.answers)
-        return Pairs(*log_pi.unbind(1), *noted.unbind(1), *batch.answers.sum(2).to(log_pi).unbind(1))
+        scores = batch.scores.to(log_pi).unbind(1) if isinstance(batch, ScoredPairs) else ()
+        return Pairs(*log_pi.unbind(1), *noted.unbind(1), *batch.answers.sum(2).to(log_pi).unbind(1), *scores)
 
     def loss(self, batch: Preferences) -> Tensor | dict[str, Tensor]:
         return self.objective(self.pairs(batch, self.noted[batch.row]))

@@ -12,7 +12,7 @@ from compendium.errors import UserError
 
 class Pairs(NamedTuple):
     """What objectives look at, (B,) each: ln pi and ln pi_ref of the chosen and the rejected answer, summed over their
-    tokens, and how many tokens these have.
+    tokens, how many tokens these have, and what they are worth, where somebody has scored them.
     """
 
     chosen: Tensor
@@ -21,6 +21,8 @@ class Pairs(NamedTuple):
     reference_rejected: Tensor
     chosen_length: Tensor
     rejected_length: Tensor
+    chosen_score: Tensor | None = None
+    rejected_score: Tensor | None = None
 
     @property
     def chosen_ratio(self) -> Tensor:
@@ -36,6 +38,17 @@ class Pairs(NamedTuple):
     def margin(self) -> Tensor:
         """ln pi / pi_ref of the chosen answer minus that of the rejected one (B,)."""
         return self.chosen_ratio - self.rejected_ratio
+
+    @property
+    def scores(self) -> tuple[Tensor, Tensor]:
+        """What the chosen and the rejected answers are worth (B,) each.
+
+        Raises:
+            UserError: nobody has scored them.
+        """
+        if self.chosen_score is None or self.rejected_score is None:
+            raise UserError("this objective looks at scores, and the pairs have none.", "datamodule=scored_pairs")
+        return self.chosen_score, self.rejected_score
 
     @property
     def nll(self) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compendium.errors import UserError
-from datamodules.presentations.preferences import DemonstrationData, PreferenceData
+from datamodules.presentations.preferences import DemonstrationData, PreferenceData, ScoredPairData
 from datamodules.sources.bandit import Bandit
 
 
@@ -33,6 +33,16 @@ def test_demonstrations_are_recorded_or_chosen_answers():
     assert (is_chosen | (recorded.ids == pairs[:, 1]).all(1)).all()
     assert float(is_chosen.double().mean()) == pytest.approx(0.5, abs=0.04)
     assert recorded.answer.tolist() == [[False, True]] * 4000
+
+
+def test_scores_are_the_world_s():
+    data = ScoredPairData(Bandit())
+    batch = data.records("test")
+    rows = data.rows["test"]
+    columns, reward = data.source_columns, data.world.reward.float()
+    for place, name in enumerate(("chosen", "rejected")):
+        assert torch.equal(batch.scores[:, place], reward[columns["prompt"][rows], columns[name][rows]])
+    assert torch.equal(batch.pairs, PreferenceData(Bandit()).records("test").pairs)
 
 
 def test_an_unknown_choice_of_answers_is_refused():
