@@ -466,6 +466,72 @@ class SetPredictor(Protocol):
 
 
 @runtime_checkable
+class AbstainingSetPredictor(Protocol):
+    """Sets of classes, and a choice of records that get none."""
+
+    alpha: float
+    """Share of records that the sets may miss."""
+
+    def predict_log_proba(self, x: Tensor) -> Tensor:
+        """See `Classifier`."""
+        ...
+
+    def predict_set(self, x: Tensor) -> Tensor:
+        """See `SetPredictor`; of all records, whether or not it abstains."""
+        ...
+
+    def uncertainty(self, x: Tensor) -> Tensor:
+        """See `Uncertain`: what it abstains by."""
+        ...
+
+    def abstains(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> whether there is no answer, bool (B,)."""
+        ...
+
+
+@runtime_checkable
+class ConceptPredictor(Protocol):
+    """Class probabilities, and probabilities of concepts that some classes have and others lack."""
+
+    table: Tensor
+    """Which class has which concept, bool (classes, concepts)."""
+
+    def predict_log_proba(self, x: Tensor) -> Tensor:
+        """See `Classifier`."""
+        ...
+
+    def predict_concepts(self, x: Tensor) -> Tensor:
+        """x (B, ...) -> probabilities of the concepts (B, concepts), float."""
+        ...
+
+
+@runtime_checkable
+class CertifiedSetPredictor(Protocol):
+    """Sets of classes of which it is known what an attack of a bounded size (2-norm) cannot do to them."""
+
+    alpha: float
+    """Share of records that the sets may miss."""
+    radius: float
+    """The size of attacks, in the units of `x`."""
+
+    def predict_set(self, x: Tensor) -> Tensor:
+        """See `SetPredictor`."""
+        ...
+
+    def certified(self, x: Tensor, y: Tensor) -> Tensor:
+        """Clean records x (B, ...), classes y (B,) -> whether no attack takes y out of the set, bool (B,)."""
+        ...
+
+    def certificate(self, error: float = 0.05) -> float:
+        """A bound of the coverage under attack that follows from the calibration records, wrong with P <= `error`."""
+        ...
+
+    def attack_loss(self, x: Tensor, y: Tensor, draws: int) -> Tensor:
+        """x (B, ...), y (B,) -> what an attacker climbs (B,), differentiable in x, by so many draws."""
+        ...
+
+
+@runtime_checkable
 class IntervalPredictor(Protocol):
     """Intervals that hold the true target at a stated rate."""
 

@@ -1,0 +1,122 @@
+"""Sets of classes that abstain, on records as they are and under shifts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from callbacks.evaluation.shifted import Shifted
+from callbacks.metrics.detection import separation
+from callbacks.metrics.precision import precise
+from compendium.seeding import seeded
+from datamodules.batches import Labelled
+from datamodules.presentations.shifts import SEVERITIES, SHIFTS, Statistics, shift, statistics
+from modules.capabilities import AbstainingSetPredictor
+
+
+class Abstention(Shifted):
+    """Figures of an AbstainingSetPredictor on test records, by severity of their shift and as means over shifts.
+
+    Of each severity S, 0 for records as they are:
+
+    - `abstention_S`: share of records that it gives no answer to.
+    - `coverage_S`: share of the answered records whose set has the class; `marginal_coverage_S`: of all records.
+    - `set_size_S`: mean number of classes in the sets of answered records.
+    - `answer_accuracy_S`: share of the answered records whose likeliest class is right.
+    - `error_auroc_S`: how well its uncertainty tells wrong answers from right ones, all records together.
+    - `label_auroc_S`: how well -ln of the probability of the true class tells records apart whose set misses the class.
+      No score, for it knows the label: what the code of Kumar et al. 2025 reports as detection.
+
+    Over the severities 1 and up: `abstention_shifted`, `coverage_shifted`, `error_auroc_shifted` and so on. Shares of
+    nothing are left out of means. `answered_covered` and `answered` are counts of records as they are.
+
+    Shifts as in `callbacks.evaluation.shifted`. Process 0 computes.
+
+    Args:
+        shifts: which; None: all of the kind of records.
+        severities: 1 to 5.
+        limit: how many test records, the first ones.
+        parts: the arguments of `Evaluation`.
+
+    Raises:
+        UserError: see `Shifted`.
+    """
+
+    capabilities = (AbstainingSetPredictor,)
+
+    def __init__(
+        self,
+        shifts: Sequence[str] | None = None,
+        severities: Sequence[int] = SEVERITIES,
+        limit: int = 1000,
+        **parts: Any,
+    ) -> None:
+        super().__init__(shifts=shifts, severities=severities, limit=limit, **parts)
+
+    def figures_of(self, method: Any, data: Any) -> dict[str, float]:
+        """The figures of all severities."""
+        kind, columns = data.spec.kind, data.columns
+        rows = data.rows[self.split][: self.limit]
+        plain = {name: column.to(method.device) for name, column in data.take(columns, rows, self.split).items()}
+        trained = columns["x"][data.rows["train"]]
+        known = Statistics(*(part.to(method.device) for part in statistics(trained.float())))
+        found = {0: [self.judged(method, data.present(plain, self.split))]}
+        for severity in self.severities:
+            found[severity] = []
+            for name in SHIFTS[kind] if self.shifts is None else self.shifts:
+                with seeded(data.seed, "shift", name, severity):
+                    batch = data.present(shift(kind, name)(plain, severity, known), self.split)
+                found[severity].append(self.judged(method, batch))
+        counts = {name: found[0][0].pop(name) for name in ("answered_covered", "answered")}
+        figures = {
+            f"{name}_{severity}": mean([one[name] for one in at])
+            for severity, at in found.items()
+            for name in found[0][0]
+        }
+        for name in found[0][0]:
+            figures[f"{name}_shifted"] = mean([figures[f"{name}_{severity}"] for severity in self.severities])
+        return figures | counts
+
+    @staticmethod
+    def judged(method: Any, batch: Labelled) -> dict[str, float]:
+        """The figures of one batch."""
+        parts = [
+            (
+                precise(method.predict_log_proba(x)),
+                method.predict_set(x),
+                precise(method.uncertainty(x)),
+                method.abstains(x),
+            )
+            for x in batch.x.split(1024)
+        ]
+        log_proba, sets, score, silent = (torch.cat(columns).cpu() for columns in zip(*parts, strict=True))
+        y = batch.y.cpu()
+        covered = sets.gather(1, y[:, None]).squeeze(1)
+        right = log_proba.argmax(1) == y
+        told = -log_proba.gather(1, y[:, None]).squeeze(1)
+        return {
+            "abstention": share(silent),
+            "coverage": share(covered[~silent]),
+            "marginal_coverage": share(covered),
+            "set_size": share(sets.sum(1)[~silent]),
+            "answer_accuracy": share(right[~silent]),
+            "error_auroc": separation(score, ~right)["auroc"],
+            "label_auroc": separation(told, ~covered)["auroc"],
+            "answered_covered": float((covered & ~silent).sum()),
+            "answered": float((~silent).sum()),
+        }
+
+
+def share(values: Tensor) -> float:
+    """The mean, NaN of none."""
+    return float(values.double().mean()) if len(values) else math.nan
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of those that are defined, NaN of none."""
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
