@@ -190,13 +190,17 @@ def evaluated(parts: Parts) -> list[str]:
 
 
 def announce(parts: Parts) -> None:
-    """One line on what will be evaluated, and one per evaluation that will not, with the reason."""
+    """One line on what will be evaluated and what will not, by reason."""
     if rank():
         return
     reasons = {cb.name: cb.why_not_on(parts.method, parts.data) for cb in evaluations(parts)}
     active = [name for name, reason in reasons.items() if reason is None]
-    passive = [f"{name} ({reason})" for name, reason in reasons.items() if reason is not None]
-    print(f"evaluations: {', '.join(active) or 'none'}" + (f"; not {'; not '.join(passive)}" if passive else ""))
+    passive: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        if reason is not None:
+            passive.setdefault(reason, []).append(name)
+    rest = [f"not {', '.join(names)} ({reason})" for reason, names in passive.items()]
+    print("; ".join([f"evaluations: {', '.join(active) or 'none'}", *rest]))
 
 
 def summary(run: Run, figures: Mapping[str, float], seconds: float, asked: str) -> dict[str, Any]:

@@ -142,6 +142,36 @@ class Captioned(NamedTuple):
     caption: Tensor
 
 
+class Demonstrations(NamedTuple):
+    """Prompts with an answer each: `ids` int64 (B, T), prompt and answer, filled up to T; `answer` bool (B, T), the
+    tokens of the answer, the first of which has a token before it.
+    """
+
+    ids: Tensor
+    answer: Tensor
+
+
+class Preferences(NamedTuple):
+    """Prompts with two answers each, of which one was preferred.
+
+    `pairs` int64 (B, 2, T): the prompt with the chosen answer, and with the rejected one, filled up to T; `answers`
+    bool (B, 2, T), the tokens of the answers; `row` int64 (B,), which training record it is, -1 in evaluation.
+    """
+
+    pairs: Tensor
+    answers: Tensor
+    row: Tensor
+
+
+class ScoredPairs(NamedTuple):
+    """Preferences whose answers were scored, too: `scores` float (B, 2), of the chosen and the rejected answer."""
+
+    pairs: Tensor
+    answers: Tensor
+    row: Tensor
+    scores: Tensor
+
+
 class SelectionTask(NamedTuple):
     """Problems of selection, B at once: which records of a pool have a target above `threshold` (B,)?
 

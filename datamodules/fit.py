@@ -17,6 +17,7 @@ TARGETS = {
     "real": "a real number as its target",
     "mask": "a mask as its target",
     "points": "points as its target",
+    "preference": "a preference as its target",
     None: "no target",
 }
 

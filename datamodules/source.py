@@ -71,6 +71,23 @@ class Captions:
 
 
 @dataclass
+class World:
+    """What answers are worth, where all of them can be listed.
+
+    Attributes:
+        prompts: ids int64 (P, T_p) of all prompts, of one length.
+        answers: ids int64 (A, T_a) of all answers to any of them, of one length.
+        reward: what each answer is worth (P, A), float64.
+        behaviour: probabilities (P, A), float64, with which recorded answers were drawn.
+    """
+
+    prompts: Tensor
+    answers: Tensor
+    reward: Tensor
+    behaviour: Tensor
+
+
+@dataclass
 class Records:
     """What a source loads.
 
@@ -85,6 +102,7 @@ class Records:
         splits: row numbers of the splits that the source itself defines; the DataModule makes the missing ones.
         truth: the exact law, where the records were drawn from a known density.
         captions: of pictures, where there are any.
+        world: what answers are worth, where that is known.
     """
 
     spec: DataSpec
@@ -93,6 +111,7 @@ class Records:
     splits: Mapping[str, Tensor] = field(default_factory=dict)
     truth: Truth | None = None
     captions: Captions | None = None
+    world: World | None = None
 
 
 class Source(ABC):

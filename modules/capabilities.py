@@ -317,6 +317,37 @@ class LanguageModel(Protocol):
 
 
 @runtime_checkable
+class AnswerPolicy(Protocol):
+    """Probabilities of answers to prompts."""
+
+    def all_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """Prompts int64 (P, T_p), answers int64 (A, T_a) -> ln pi of each answer to each prompt (P, A)."""
+        ...
+
+
+@runtime_checkable
+class ReferencedPolicy(Protocol):
+    """A policy that began as another one."""
+
+    def all_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """See `AnswerPolicy`."""
+        ...
+
+    def all_reference_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """The same of the policy that it began as (P, A)."""
+        ...
+
+
+@runtime_checkable
+class PreferencePolicy(Protocol):
+    """Probabilities of two answers to the same prompt."""
+
+    def preference_pairs(self, batch: Any) -> Any:
+        """A `Preferences` batch -> ln pi and ln pi_ref of both answers, `modules.preference.objectives.base.Pairs`."""
+        ...
+
+
+@runtime_checkable
 class SequenceDensity(Protocol):
     """A likelihood of whole texts, or a lower bound of it."""
 

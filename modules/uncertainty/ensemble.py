@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from compendium.errors import UserError
 from datamodules.batches import Labelled
 from datamodules.spec import DataSpec
-from modules.generative.gaussian.likelihood import GOLDEN, mixed
+from modules.hashing import GOLDEN, mixed
 from modules.networks.stacked import Stacked
 from modules.uncertainty.members import MembersClassifier
 

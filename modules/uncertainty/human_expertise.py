@@ -14,13 +14,13 @@ from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.batches import Labelled
 from datamodules.spec import DataSpec
-from modules.method import SolvedMethod
+from modules.uncertainty.keeping import KeepingMethod
 from modules.uncertainty.level_sets import LevelSetBoosting
 
 USES = ("levels", "boosting", "expert", "linear", "stacked")
 
 
-class HumanExpertise(SolvedMethod):
+class HumanExpertise(KeepingMethod):
     """Regresses the target on an expert's opinion within each set of records that look the same to an algorithm.
 
     The first `share` of the training records makes a multicalibrated predictor of the features alone, whose level sets
@@ -63,9 +63,6 @@ class HumanExpertise(SolvedMethod):
         UserError: an unknown use, a number out of range.
     """
 
-    kept: Tensor
-    targets_kept: Tensor
-    seen: Tensor
     lines: Tensor
     spread: Tensor
     p_values: Tensor
@@ -100,25 +97,18 @@ class HumanExpertise(SolvedMethod):
         width = self.spec.shape[0]
         self.use, self.levels, self.ridge, self.share, self.permutations = use, levels, ridge, share, permutations
         self.boosting = LevelSetBoosting(width - 1, levels, rounds, gain, ridge)
-        size = self.spec.sizes.get("train", 0)
+        self.reserve(width + 1)
         double = {"dtype": torch.float64}
-        self.register_buffer("kept", torch.zeros(size, width, **double))
-        self.register_buffer("targets_kept", torch.zeros(size, **double))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self.register_buffer("lines", torch.zeros(levels, width + 1, **double))
         self.register_buffer("spread", torch.ones(levels, **double))
         self.register_buffer("p_values", torch.ones(levels, **double))
 
     def accumulate(self, batch: Labelled) -> None:
-        rows = self.rows_of_all(torch.cat([batch.x.double(), batch.y.double()[:, None]], 1))
-        place = (self.seen + torch.arange(len(rows), device=rows.device)) % len(self.kept)
-        self.kept[place], self.targets_kept[place] = rows[:, :-1], rows[:, -1]
-        self.seen += len(rows)
+        self.keep(torch.cat([batch.x, batch.y[:, None]], 1))
 
     def solve(self) -> None:
-        count = min(int(self.seen), len(self.kept))
-        x, y = self.kept[:count], self.targets_kept[:count]
-        first = round(self.share * count)
+        x, y = self.rows_kept()[:, :-1], self.rows_kept()[:, -1]
+        first = round(self.share * len(y))
         self.boosting.fit(x[:first, :-1], y[:first])
         own_x, own_y = x[first:], y[first:]
         member = self.member(own_x)

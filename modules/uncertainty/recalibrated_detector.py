@@ -90,7 +90,7 @@ class RecalibratedDetector(Trained):
         """How many detections a picture has."""
         return int(cast(Any, self.predictor).detections)
 
-    def outputs(self) -> int:
+    def width(self) -> int:
         return 3 * self.detections + len(self.spec.classes) - 1
 
     def accumulate(self, batch: Boxed) -> None:
@@ -98,15 +98,10 @@ class RecalibratedDetector(Trained):
         found = self.asked.detect(batch.x)
         iou = matched(overlaps(found.boxes, batch.boxes), found.kinds, batch.kinds, 0.0)
         boxes = F.one_hot(batch.kinds + 1, self.objects + 1)[..., 1:].sum(1)
-        rows = self.rows_of_all(torch.cat([part.double() for part in (found.scores, iou, found.kinds, boxes)], 1))
-        # A second pass brings the same records in another order.
-        place = (self.seen + torch.arange(len(rows), device=rows.device)) % len(self.kept)
-        self.kept[place] = rows
-        self.seen += len(rows)
+        self.keep(torch.cat([part.double() for part in (found.scores, iou, found.kinds, boxes)], 1))
 
     def solve(self) -> None:
-        noted, _ = self.noted()
-        scores, iou, kinds, boxes = noted.split([self.detections] * 3 + [self.objects], 1)
+        scores, iou, kinds, boxes = self.rows_kept().split([self.detections] * 3 + [self.objects], 1)
         p, iou, kinds, truths = scores.flatten(), iou.flatten(), kinds.flatten(), boxes.sum(0)
         of = [(kinds == k) & (p > 0) for k in range(self.objects)]
         self.slope.fill_(1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from datamodules.batches import Labelled
 from datamodules.spec import DataSpec
-from modules.method import SolvedMethod
+from modules.uncertainty.keeping import KeepingMethod
 
 CONFIDENCES = ("annotators", "single")
 RULES = ("tested", "point", "heuristic", "none")
@@ -20,7 +20,7 @@ GRID = 500
 """Thresholds between 1 / 2 and 1 that are tried (the authors' code: 5000 between 0 and 1)."""
 
 
-class SelectiveJudge(SolvedMethod):
+class SelectiveJudge(KeepingMethod):
     """A cascade of judges: each answers a pair if its confidence reaches its threshold, or passes the pair on.
 
     A judge's confidence is the larger of the two mean probabilities over its simulated annotators, and that answer is
@@ -67,9 +67,6 @@ class SelectiveJudge(SolvedMethod):
         UserError: an unknown confidence or rule, a number out of range, records of another kind.
     """
 
-    kept: Tensor
-    labels: Tensor
-    seen: Tensor
     chosen: Tensor
 
     batch_type = Labelled
@@ -110,21 +107,15 @@ class SelectiveJudge(SolvedMethod):
         self.alpha, self.delta, self.least = alpha, delta, least
         self.risk = delta / len(judges) if shared else delta
         self.costs = [float(cost) for cost in costs]
-        size = self.spec.sizes.get("train", 0)
-        self.register_buffer("kept", torch.zeros(size, *self.spec.shape, dtype=torch.float64))
-        self.register_buffer("labels", torch.zeros(size, dtype=torch.long))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.reserve(self.spec.shape[0] + 1)
         self.register_buffer("chosen", torch.full((len(judges),), torch.inf, dtype=torch.float64))
 
     def accumulate(self, batch: Labelled) -> None:
-        rows = self.rows_of_all(torch.cat([batch.x.double(), batch.y.double()[:, None]], 1))
-        place = (self.seen + torch.arange(len(rows), device=rows.device)) % len(self.kept)
-        self.kept[place], self.labels[place] = rows[:, :-1], rows[:, -1].long()
-        self.seen += len(rows)
+        self.keep(torch.cat([batch.x, batch.y[:, None].to(batch.x)], 1))
 
     def solve(self) -> None:
-        count = min(int(self.seen), len(self.kept))
-        self.chosen.copy_(self.thresholds(self.kept[:count], self.labels[:count]))
+        rows = self.rows_kept()
+        self.chosen.copy_(self.thresholds(rows[:, :-1], rows[:, -1].long()))
 
     def predict_log_proba(self, x: Tensor) -> Tensor:
         """x (B, D) -> log probabilities by the last judge (B, 2), float64."""

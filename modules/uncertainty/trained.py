@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,12 +14,13 @@ from compendium.errors import UserError
 from compendium.restore import read_checkpoint
 from datamodules.batches import Labelled
 from datamodules.spec import DataSpec
-from modules.method import Method, SolvedMethod
+from modules.method import Method
 from modules.supervised.classifier import SoftmaxClassifier
 from modules.supervised.regressor import GaussianRegressor
+from modules.uncertainty.keeping import KeepingMethod
 
 
-class Trained(SolvedMethod, ABC):
+class Trained(KeepingMethod):
     """Looks at what a trained predictor says of records that it was not trained on, and solves.
 
     The predictor becomes a part of this method: its weights lie in this method's checkpoint, which opens without the
@@ -41,20 +42,13 @@ class Trained(SolvedMethod, ABC):
     batch_type = Labelled
     targets = ("class", "real")
 
-    kept: Tensor
-    targets_kept: Tensor
-    seen: Tensor
-
     def __init__(
         self, spec: DataSpec | Mapping[str, Any], model: str | Mapping[str, Any] | None = None, **parts: Any
     ) -> None:
         super().__init__(spec, **parts)
         self.predictor, self.hparams["model"] = self.opened(model)
         self.predictor.requires_grad_(False).train()
-        records = self.spec.sizes.get("train", 0)
-        self.register_buffer("kept", torch.zeros(records, self.outputs(), dtype=torch.float64))
-        self.register_buffer("targets_kept", torch.zeros(records, dtype=torch.float64))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.reserve(self.width())
 
     # What a subclass overrides
 
@@ -68,6 +62,10 @@ class Trained(SolvedMethod, ABC):
     def outputs(self) -> int:
         """How many numbers are noted of a record: by default the log probabilities of the classes."""
         return len(self.spec.classes)
+
+    def width(self) -> int:
+        """How many numbers are kept of a record: what is noted, and its target."""
+        return self.outputs() + 1
 
     def note(self, x: Tensor) -> Tensor:
         """Records x (B, ...) -> what is noted of them (B, outputs)."""
@@ -86,16 +84,12 @@ class Trained(SolvedMethod, ABC):
 
     def noted(self) -> tuple[Tensor, Tensor]:
         """What was noted of all records (n, outputs), float64, and their targets (n,), float64 or int64."""
-        count = min(int(self.seen), len(self.kept))
-        y = self.targets_kept[:count]
-        return self.kept[:count], y.long() if self.spec.target == "class" else y
+        rows, y = self.rows_kept().split([self.outputs(), 1], 1)
+        y = y.squeeze(1)
+        return rows, y.long() if self.spec.target == "class" else y
 
     def accumulate(self, batch: Labelled) -> None:
-        rows = self.rows_of_all(torch.cat([self.note(batch.x).double(), batch.y.double()[:, None]], 1))
-        # A second pass brings the same records in another order.
-        place = (self.seen + torch.arange(len(rows), device=rows.device)) % len(self.kept)
-        self.kept[place], self.targets_kept[place] = rows[:, :-1], rows[:, -1]
-        self.seen += len(rows)
+        self.keep(torch.cat([self.note(batch.x).double(), batch.y.double()[:, None]], 1))
 
     def opened(self, model: str | Mapping[str, Any] | None) -> tuple[Any, dict[str, Any] | None]:
         """The predictor, and in plain values what builds it again."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from modules.generative.gaussian.field import Field
+from modules.hashing import GOLDEN, mixed
 
 EXACT_TRACE = 8
 """Up to this many dimensions the divergence is exact; above, one probe a record."""
@@ -85,14 +86,3 @@ def signs_of(x: Tensor) -> Tensor:
     place = torch.arange(1, bits.shape[1] + 1, device=x.device)
     record = mixed(bits * GOLDEN + place).sum(1, keepdim=True)
     return (1 - 2 * (mixed(record + place * GOLDEN) & 1)).to(x.dtype).view_as(x)
-
-
-GOLDEN = -7046029254386353131
-"""2^64 divided by the golden ratio, as a signed integer: the increment of splitmix64 (Steele et al. 2014)."""
-
-
-def mixed(z: Tensor) -> Tensor:
-    """The finaliser of splitmix64 on int64, whose products wrap around."""
-    for shift, factor in ((30, -4658895280553007687), (27, -7723592293110705685)):
-        z = (z ^ (z >> shift & (1 << 64 - shift) - 1)) * factor
-    return z ^ (z >> 31 & (1 << 33) - 1)

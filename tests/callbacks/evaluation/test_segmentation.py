@@ -51,7 +51,7 @@ def test_against_torchmetrics(tmp_path):
         pairs = [(said[i] == k, batch.segments[i] == k) for i in range(20)]
         seen = [pair for pair in pairs if pair[0].any() or pair[1].any()]
         both = [torch.stack([pair[side] for pair in seen])[:, None] for side in (0, 1)]
-        score = DiceScore(1, average="micro", aggregation_level="samplewise")(*(part.long() for part in both))
+        score = DiceScore(1, average="macro", aggregation_level="samplewise")(*(part.long() for part in both))
         assert got[f"dice_{kind}"] == pytest.approx(score.item(), rel=1e-5)
     assert got["dice"] == pytest.approx(sum(got[f"dice_{kind}"] for kind in ("disc", "square", "triangle")) / 3)
     gaps = torch.cat([hausdorff(said == k, batch.segments == k) for k in (1, 2, 3)])

@@ -28,6 +28,11 @@ def test_records_are_what_spec_and_tags_say(name):
     records = source_of(name).load()
     spec, tags = records.spec, summary(choices("data")[name])[1]
     assert tags == {spec.kind} | ({spec.target} if spec.target else set())
+    if spec.target == "preference":
+        numbers = records.columns.values()
+        assert all(column.dtype == torch.int64 and 0 <= column.min() <= column.max() for column in numbers)
+        assert {"prompt", "chosen", "rejected"} <= set(records.columns)
+        return
     if spec.kind == "text":
         assert not records.columns
         assert all(isinstance(text, str) and text for texts in records.documents.values() for text in texts)
@@ -84,7 +89,7 @@ def test_configs_introduce_themselves(name):
     line, tags = summary(choices("data")[name])
     assert line.endswith(".")
     assert len(line) < 100
-    assert tags <= {"image", "vector", "text", "class", "real", "mask", "points"}
+    assert tags <= {"image", "vector", "text", "class", "real", "mask", "points", "preference"}
     assert tags & {"image", "vector", "text"}
 
 

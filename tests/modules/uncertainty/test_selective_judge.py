@@ -43,7 +43,7 @@ def by_bounds(confidence, wrong, alpha, delta, least):
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 0.3])
 def test_tested_thresholds_are_those_of_the_bounds(alpha):
-    x, y = drawn(25, 300)
+    x, y = drawn(8, 300)
     made = method(judges=(0,), of=1, width=1, alpha=alpha)
     confidence, answer = (part[..., 0] for part in made.confidence(x))
     got = made.thresholds(x, y)[:, 0]
@@ -89,12 +89,12 @@ def test_later_judges_are_calibrated_on_what_is_left():
 @pytest.mark.parametrize("bias", [0.0, 0.1])
 def test_the_promise_is_kept_by_tests_and_broken_by_point_estimates(bias):
     """P(error | c >= t) = (1 - t) / 2 + bias for confidences that are uniform on [1/2, 1]."""
-    x, y = drawn(4000, 200, seed=2, bias=bias)
+    x, y = drawn(2000, 200, seed=2, bias=bias)
     for rule, kept in (("tested", True), ("point", False)):
         made = method(judges=(0,), of=1, width=1, alpha=0.2, delta=0.1, rule=rule)
         threshold = torch.cat([made.thresholds(*part)[:, 0] for part in zip(x.split(500), y.split(500), strict=True)])
         broken = int(((1 - threshold) / 2 + bias > 0.2).sum())
-        assert (binomtest(broken, 4000, 0.1, alternative="greater").pvalue > 1e-3) == kept
+        assert (binomtest(broken, 2000, 0.1, alternative="greater").pvalue > 1e-3) == kept
 
 
 def test_sharing_delta_and_hopeless_tests():

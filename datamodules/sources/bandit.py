@@ -1,0 +1,97 @@
+"""Prompts with a few answers each, whose worth is known, and preferences between them."""
+
+from __future__ import annotations
+
+import torch
+
+from compendium.errors import UserError
+from compendium.seeding import generator
+from datamodules.source import Records, Source, World
+from datamodules.spec import DataSpec
+
+
+class Bandit(Source):
+    """The smallest world of preferences: each prompt and each answer is one token, and everything can be listed.
+
+        r(x, a) = scale * N(0, 1)                    what an answer is worth
+        mu(a | x) ~ exp(N(0, 1) * sharpness + tilt * r(x, a) / scale)     who wrote the recorded answers
+        P(a is preferred to b) = 1 / (1 + exp(-(r(x, a) - r(x, b)) / temperature))     Bradley and Terry 1952
+
+    Prompts are even; the answers of a pair are drawn from mu, the second one until it differs from the first. Of the
+    answers to a prompt a share `unseen` is never recorded: mu is 0 there. `tilt` below 0 makes good answers rare.
+
+    Columns: `prompt`, `chosen`, `rejected` int64 (N,). Tokens of prompts are 0 ... prompts - 1, those of answers
+    0 ... answers - 1: what comes after a prompt is an answer.
+
+    Args:
+        prompts: at most as many as answers.
+        answers: to each, at least 2.
+        scale: standard deviation of the rewards, above 0.
+        temperature: of the preferences, above 0.
+        sharpness: how far mu is from even, at least 0.
+        tilt: towards good answers.
+        unseen: share of the answers to a prompt that are never recorded, in [0, 1); two are always.
+        train: pairs.
+        validation: pairs.
+        test: pairs.
+        seed: what the world and the pairs are a function of.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    def __init__(
+        self,
+        prompts: int = 8,
+        answers: int = 16,
+        scale: float = 1.0,
+        temperature: float = 1.0,
+        sharpness: float = 1.0,
+        tilt: float = 0.0,
+        unseen: float = 0.0,
+        train: int = 2000,
+        validation: int = 500,
+        test: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        if answers < 2 or not 1 <= prompts <= answers:
+            raise UserError(f"data.prompts={prompts} data.answers={answers}: 1 to as many as answers, and at least 2.")
+        if scale <= 0 or temperature <= 0 or sharpness < 0 or not 0 <= unseen < 1:
+            raise UserError(
+                f"data.scale={scale} data.temperature={temperature} data.sharpness={sharpness} data.unseen={unseen}: "
+                "above 0, above 0, at least 0, and in [0, 1)."
+            )
+        self.sizes = {"train": train, "validation": validation, "test": test}
+        for split, size in self.sizes.items():
+            if size < 1:
+                raise UserError(f"data.{split}={size}: draw at least one pair.")
+        self.prompts, self.answers, self.scale, self.temperature = prompts, answers, scale, temperature
+        self.sharpness, self.tilt, self.unseen, self.seed = sharpness, tilt, unseen, seed
+
+    def world(self) -> World:
+        """Rewards and the law of recorded answers."""
+        draw = generator(self.seed, "bandit")
+        shape = (self.prompts, self.answers)
+        reward = self.scale * torch.randn(shape, generator=draw, dtype=torch.float64)
+        logits = self.sharpness * torch.randn(shape, generator=draw, dtype=torch.float64)
+        logits = logits + self.tilt * reward / self.scale
+        hidden = min(self.answers - 2, round(self.unseen * self.answers))
+        order = torch.rand(shape, generator=draw, dtype=torch.float64).argsort(1).argsort(1)
+        behaviour = logits.masked_fill(order < hidden, -torch.inf).softmax(1)
+        ids = torch.arange(self.prompts)[:, None], torch.arange(self.answers)[:, None]
+        return World(*ids, reward, behaviour)
+
+    def load(self) -> Records:
+        world = self.world()
+        draw = generator(self.seed, "bandit pairs")
+        total = sum(self.sizes.values())
+        prompt = torch.randint(self.prompts, (total,), generator=draw)
+        pair = world.behaviour[prompt].multinomial(2, replacement=False, generator=draw)
+        worth = world.reward[prompt].gather(1, pair)
+        gap = (worth[:, 0] - worth[:, 1]) / self.temperature
+        first = torch.rand(total, generator=draw, dtype=torch.float64) < torch.sigmoid(gap)
+        chosen, rejected = torch.where(first, pair.T, pair.flip(1).T)
+        rows = torch.arange(total).split(list(self.sizes.values()))
+        spec = DataSpec("bandit", "text", (2,), target="preference", vocabulary=self.answers)
+        columns = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+        return Records(spec, columns, splits=dict(zip(self.sizes, rows, strict=True)), world=world)

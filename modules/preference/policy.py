@@ -1,0 +1,85 @@
+"""Policies: laws of answers given prompts, over tokens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compendium.errors import UserError
+from datamodules.spec import DataSpec
+from modules.method import Method
+
+
+class Policy(Method, ABC):
+    """pi(y | x) = prod over the tokens t of the answer y of p(t | prompt x and what of y is before t).
+
+    The network maps ids (B, T) to logits (B, T, vocabulary), of which those at t see nothing after t.
+
+    Args:
+        spec: text, with its vocabulary.
+        model: checkpoint of a `Policy` to go on from; None: the network as it begins.
+        parts: `net`, `optimizer`, `schedule`, see `Method`.
+
+    Raises:
+        UserError: a checkpoint of no policy, or of another vocabulary.
+    """
+
+    kinds = ("text",)
+
+    def __init__(self, spec: DataSpec | Mapping[str, Any], model: str | None = None, **parts: Any) -> None:
+        super().__init__(spec, **parts)
+        self.net = self.build(self.spec.shape, (self.spec.vocabulary,))
+        if model is not None:
+            self.begin_from(model)
+            self.hparams["model"] = None  # its weights lie in this checkpoint, which opens without the other one
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor | dict[str, Tensor]:
+        """See `Method`."""
+
+    def begin_from(self, model: str) -> None:
+        """Take over the weights of another policy's checkpoint."""
+        begun = Method.load_from_checkpoint(model)
+        if not isinstance(begun, Policy):
+            raise UserError(f"model.model={model} is a {type(begun).__name__}, no Policy.")
+        own, other = self.net.state_dict(), begun.net.state_dict()
+        wrong = [name for name in own.keys() | other.keys() if name not in own or name not in other]
+        wrong += [name for name in own.keys() & other.keys() if own[name].shape != other[name].shape]
+        if wrong:
+            raise UserError(
+                f"model.model={model} has another network: {', '.join(sorted(wrong)[:3])}.",
+                "choose net= and data= as it was trained",
+            )
+        self.net.load_state_dict(other)
+
+    def answer_log_probs(self, ids: Tensor, answer: Tensor) -> Tensor:
+        """ids int64 (..., T) and which are the answer's, bool (..., T) -> ln pi(y | x) (...), float32 or more."""
+        return answer_log_probs(self.net, ids, answer)
+
+    def all_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """Prompts int64 (P, T_p), answers int64 (A, T_a) -> ln pi of each answer to each prompt (P, A)."""
+        return all_log_probs(self.net, prompts, answers)
+
+
+def answer_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor:
+    """ids int64 (..., T) and which are the answer's, bool (..., T) -> ln of the answer's probability (...).
+
+    Differences of logarithms are taken in float32 at least, whatever the network computes in.
+    """
+    flat, of_answer = ids.flatten(0, -2), answer.flatten(0, -2)[:, 1:]
+    logits = net(flat[:, :-1])
+    log_proba = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(2)
+    token = log_proba.gather(2, flat[:, 1:, None]).squeeze(2)
+    return torch.where(of_answer, token, 0.0).sum(1).view(ids.shape[:-1])
+
+
+def all_log_probs(net: torch.nn.Module, prompts: Tensor, answers: Tensor) -> Tensor:
+    """Prompts int64 (P, T_p), answers int64 (A, T_a) -> ln of each answer's probability after each prompt (P, A)."""
+    shape = (len(prompts), len(answers), -1)
+    ids = torch.cat([prompts[:, None].expand(shape), answers[None].expand(shape)], 2)
+    place = torch.arange(ids.shape[2], device=ids.device)
+    return answer_log_probs(net, ids, (place >= prompts.shape[1]).expand(ids.shape))
