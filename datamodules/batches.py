@@ -118,6 +118,16 @@ class Boxed(NamedTuple):
     kinds: Tensor
 
 
+class Pointed(NamedTuple):
+    """Pictures with P points that mean the same in each: `x` float (B, C, H, W) and `points` float (B, P, 2).
+
+    A point's place is to the right and down, -1 and 1 at the edges of the picture.
+    """
+
+    x: Tensor
+    points: Tensor
+
+
 class Magnified(NamedTuple):
     """Pictures at two resolutions: `x` float (B, C, H, W) and `high` (B, C, f H, f W), the same f times as fine."""
 

@@ -49,7 +49,7 @@ class DataModule(LightningDataModule):
 
     batch_type: ClassVar[type]
     kinds: ClassVar[tuple[str, ...]] = ("image", "vector")
-    targets: ClassVar[tuple[str | None, ...]] = (None, "class", "real", "mask", "preference")
+    targets: ClassVar[tuple[str | None, ...]] = (None, "class", "real", "mask", "points", "preference")
     draws: tuple[str, ...] = ()
     """Splits for which `present` draws random numbers, from torch's global state, seeded for it."""
 

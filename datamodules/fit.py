@@ -16,6 +16,7 @@ TARGETS = {
     "class": "a class as its target",
     "real": "a real number as its target",
     "mask": "a mask as its target",
+    "points": "points as its target",
     "preference": "a preference as its target",
     None: "no target",
 }

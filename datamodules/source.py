@@ -95,8 +95,9 @@ class Records:
         spec: shapes and names; `sizes` is filled in by the DataModule, once it has split the records.
         columns: `x`, and `y` where there is a target, each with one row per record. Images come as float32
             (N, C, H, W) in [0, 1], vectors as float32 (N, D) in their own units, classes as int64 (N,), real
-            targets as float32 (N,). A mask is `segments` int64 (N, H, W) in the place of `y`; what else is known of
-            such pictures has the names and shapes of `datamodules.batches.Surveyed` and `Boxed`.
+            targets as float32 (N,). In the place of `y` a mask is `segments` int64 (N, H, W), and points are `points`
+            float32 (N, P, 2), to the right and down, -1 and 1 at the edges. What else is known of pictures has the
+            names and shapes of `datamodules.batches.Surveyed` and `Boxed`.
         documents: for `text`, the documents per split (`train` alone if the source does not split); no columns.
         splits: row numbers of the splits that the source itself defines; the DataModule makes the missing ones.
         truth: the exact law, where the records were drawn from a known density.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Kind = Literal["image", "vector", "text"]
-Target = Literal["class", "real", "mask", "preference"]
+Target = Literal["class", "real", "mask", "points", "preference"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class DataSpec:
         shape: shape of one `x` as the method receives it, without the batch dimension.
         target: what `y` is: a `class` index, a `real` number, or None where records carry no target. A `preference`
             says which of two answers is better. A `mask` is a class index at every pixel; what else is known of such
-            pictures stands in further columns of the source.
+            pictures stands in further columns of the source. `points` are places in a picture.
         classes: class names in the order of their indices; empty unless `target` is `class` or `mask`, where the first
             one is the background.
         features: column names of a `vector`; empty where they have none.
@@ -31,6 +31,7 @@ class DataSpec:
         words: of captions, in the order of their ids: 0 fills captions up, 1 is any word that is not known; empty
             where there are no captions.
         caption: number of words to which captions are filled up; None where there are none.
+        points: number of points that are known of each picture, where `target` is `points`.
         sources: number of sources that training records come from, where it is known of each which.
         sizes: number of records per split: `train`, `validation`, `test`.
     """
@@ -46,6 +47,7 @@ class DataSpec:
     vocabulary: int | None = None
     words: tuple[str, ...] = ()
     caption: int | None = None
+    points: int | None = None
     sources: int | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
 

@@ -99,6 +99,15 @@ class SuperResolver(Protocol):
 
 
 @runtime_checkable
+class PointPredictor(Protocol):
+    """Places of points in a picture, and how sure they are."""
+
+    def predict_points(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, C, H, W) -> mean, epistemic and aleatoric variance of each coordinate (B, P, 2), in squared units."""
+        ...
+
+
+@runtime_checkable
 class Segmenter(Protocol):
     """Class probabilities at every pixel."""
 

@@ -48,7 +48,7 @@ class Method(LightningModule):
     batch_type: ClassVar[type]
     kinds: ClassVar[tuple[str, ...]] = ("image", "vector", "text")
     """What records it can learn from."""
-    targets: ClassVar[tuple[str | None, ...]] = (None, "class", "real", "mask")
+    targets: ClassVar[tuple[str | None, ...]] = (None, "class", "real", "mask", "points")
     """What targets, None for no target."""
     net_kind: ClassVar[str | None] = None
     """What the network reads, where that is another kind than the records: `text`, if pictures become tokens."""

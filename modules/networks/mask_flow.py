@@ -39,25 +39,38 @@ class Masked(nn.Module):
     the network itself; the posterior reads the class, too. A mask of an earlier layer that the network has yet to come
     to is read as zeros.
 
+    With `record` false, neither record nor class is read: the posterior reads earlier masks alone, and is what masks
+    come from in prediction, too; the prior drops each unit with probability p.
+
     Attributes:
         trajectory: what the layers of a network share in a pass.
     """
 
-    def __init__(self, layer: nn.Module, before: Sequence[int], classes: int, hidden: int, p: float) -> None:
+    def __init__(
+        self, layer: nn.Module, before: Sequence[int], classes: int, hidden: int, p: float, record: bool = True
+    ) -> None:
         super().__init__()
         units, earlier = weight_of(layer).shape[1], sum(before)
-        self.layer, self.before = layer, tuple(before)
-        self.prior = law(units + earlier, hidden, units, p)
-        self.posterior = law(units + earlier + classes, hidden, units, p)
+        self.layer, self.before, self.units, self.record = layer, tuple(before), units, record
+        self.keep = math.log1p(-p) - math.log(p)
+        self.prior = law(units + earlier, hidden, units, p) if record else None
+        self.posterior = law(units + earlier + classes if record else 1 + earlier, hidden, units, p)
         self.trajectory = Trajectory()
+
+    def laws(self, x: Tensor, earlier: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Inputs of the layer (B, units, ...), earlier masks (B, units) -> logits to draw from, and the prior's."""
+        if self.prior is None:
+            prior = x.new_full((len(x), self.units), self.keep)
+            return self.posterior(torch.cat([x.new_ones(len(x), 1), *earlier], 1)), prior
+        read = x.detach().flatten(2).mean(2) if x.dim() > 2 else x.detach()
+        seen = torch.cat([read, *earlier], 1)
+        prior, labels = self.prior(seen), self.trajectory.labels
+        return prior if labels is None else self.posterior(torch.cat([seen, labels], 1)), prior
 
     def forward(self, x: Tensor) -> Tensor:
         path = self.trajectory
-        read = x.detach().flatten(2).mean(2) if x.dim() > 2 else x.detach()
-        earlier = [path.masks.get(place, read.new_zeros(len(x), units)) for place, units in enumerate(self.before)]
-        seen = torch.cat([read, *earlier], 1)
-        prior = self.prior(seen)
-        logits = prior if path.labels is None else self.posterior(torch.cat([seen, path.labels], 1))
+        earlier = [path.masks.get(place, x.new_zeros(len(x), units)) for place, units in enumerate(self.before)]
+        logits, prior = self.laws(x, earlier)
         mask = torch.bernoulli(torch.sigmoid(logits.detach() / path.temperature))
         path.masks[len(self.before)] = mask
         path.log_q = path.log_q + log_bernoulli(logits, mask)
@@ -76,16 +89,18 @@ class MaskFlow(Noise):
         classes: number of classes y.
         hidden: units of the hidden layer of each law's network.
         p: probability with which a unit is dropped at the start.
+        record: whether the laws read the record; without it the posterior is q(z) = prod_l q(z_l | z_<l), and the prior
+            stays what it is at the start.
     """
 
-    def __init__(self, classes: int, hidden: int, p: float) -> None:
+    def __init__(self, classes: int, hidden: int, p: float, record: bool = True) -> None:
         super().__init__()
-        self.classes, self.hidden, self.p = classes, hidden, p
+        self.classes, self.hidden, self.p, self.record = classes, hidden, p, record
         self.layers_with_masks: list[Masked] = []
 
     def noisy(self, layer: nn.Module, first: bool) -> nn.Module:
         before = [weight_of(masked.layer).shape[1] for masked in self.layers_with_masks]
-        masked = Masked(layer, before, self.classes, self.hidden, self.p)
+        masked = Masked(layer, before, self.classes, self.hidden, self.p, self.record)
         self.layers_with_masks.append(masked)
         return masked
 

@@ -61,6 +61,16 @@ class Noise(ABC):
         return self.layers is None or any(part in name for part in self.layers)
 
 
+class NoNoise(Noise):
+    """A network as it is: what noise is compared with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def noisy(self, layer: nn.Module, first: bool) -> nn.Module:
+        return layer
+
+
 class Dropout(Noise):
     """Units that a layer reads are dropped with a fixed probability, in training and in prediction.
 
@@ -160,7 +170,14 @@ class BatchEnsemble(Noise):
 
 
 class NoisyLayer(nn.Module):
-    """A layer with noise; `penalty` is its divergence from a prior, in nats."""
+    """A layer with noise; `penalty` is its divergence from a prior, in nats.
+
+    Attributes:
+        local: where the noise has a law of its own for each record, the divergences (rows,) of the latest pass, in
+            nats.
+    """
+
+    local: Tensor | None = None
 
     def penalty(self) -> Tensor | float:
         return 0.0
@@ -258,6 +275,19 @@ def penalty(net: nn.Module) -> Tensor:
     terms = [part.penalty() for part in net.modules() if isinstance(part, NoisyLayer)]
     tensors = [term for term in terms if isinstance(term, Tensor)]
     return torch.stack(tensors).sum() if tensors else torch.zeros(())
+
+
+def local_penalty(net: nn.Module) -> Tensor | float:
+    """The sum of the layers' divergences that each record has of its own, its mean over the latest pass, in nats.
+
+    They are forgotten then.
+    """
+    total: Tensor | float = 0.0
+    for part in net.modules():
+        if isinstance(part, NoisyLayer) and part.local is not None:
+            total = total + part.local.mean()
+            part.local = None
+    return total
 
 
 def passes(net: nn.Module, x: Tensor, count: int) -> Tensor:

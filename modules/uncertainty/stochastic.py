@@ -13,7 +13,7 @@ from compendium.config import instantiate
 from compendium.errors import UserError
 from datamodules.batches import Labelled
 from datamodules.spec import DataSpec
-from modules.networks.stochastic import Noise, passes, penalty
+from modules.networks.stochastic import Noise, local_penalty, passes, penalty
 from modules.uncertainty.members import MembersClassifier
 
 
@@ -26,7 +26,8 @@ class StochasticClassifier(MembersClassifier):
     The expectation is taken at one draw per record, or at one per member of a batch ensemble. The divergence is that of
     the noise (`modules.networks.stochastic`), 0 where it has none. N is the number of training records. Which noise is
     an axis, `noise=`: `dropout` is Monte Carlo dropout (Gal and Ghahramani 2016), `concrete_dropout` (Gal et al. 2017),
-    `batch_ensemble` (Wen et al. 2020).
+    `batch_ensemble` (Wen et al. 2020). Where noise has a law of its own for each record, such as that of
+    `contextual_dropout` (Fan et al. 2021), its divergence counts per record.
 
     Args:
         spec: labelled data with at least two classes.
@@ -58,7 +59,8 @@ class StochasticClassifier(MembersClassifier):
         count = self.noise.members
         logits = passes(self.net, batch.x, count)
         nll = F.cross_entropy(logits.flatten(0, 1), batch.y.expand(count, -1).flatten())
-        return {"cross_entropy": nll, "divergence": penalty(self.net).to(nll) / max(1, self.spec.sizes["train"])}
+        divergence = penalty(self.net).to(nll) / max(1, self.spec.sizes["train"]) + local_penalty(self.net)
+        return {"cross_entropy": nll, "divergence": divergence}
 
     def predict_members(self, x: Tensor) -> Tensor:
         """x (B, ...) -> log probabilities at each draw (K, B, classes), from torch's global random state."""

@@ -89,7 +89,7 @@ def test_configs_introduce_themselves(name):
     line, tags = summary(choices("data")[name])
     assert line.endswith(".")
     assert len(line) < 100
-    assert tags <= {"image", "vector", "text", "class", "real", "mask", "preference"}
+    assert tags <= {"image", "vector", "text", "class", "real", "mask", "points", "preference"}
     assert tags & {"image", "vector", "text"}
 
 

@@ -87,6 +87,32 @@ def test_each_term_trains_its_own_part():
         assert reached == own, term
 
 
+def test_masks_without_the_record_are_the_same_law_for_all_and_add_up_to_one():
+    torch.manual_seed(0)
+    method = GFlowOut(SPEC, net=NET | {"depth": 2}, p=0.2, passes=3000, record=False)
+    masked = method.flow.layers_with_masks
+    assert [layer.posterior[0].in_features for layer in masked] == [1, 5]
+    batch = Labelled(torch.randn(16, 2), torch.randint(2, (16,)))
+    loss = method.loss(batch)
+    assert set(loss) == {"cross_entropy", "balance"}
+    # ln q(z) by hand, from earlier masks alone; at the start it is nearly the prior.
+    path = method.flow.follow(Trajectory(torch.eye(2)[batch.y]))
+    likelihood = -F.cross_entropy(method.net(batch.x), batch.y, reduction="none")
+    first = masked[0].posterior(torch.ones(16, 1))
+    second = masked[1].posterior(torch.cat([torch.ones(16, 1), path.masks[0]], 1))
+    logits, masks = torch.cat([first, second], 1), torch.cat([path.masks[0], path.masks[1]], 1)
+    torch.testing.assert_close(path.log_q, torch.distributions.Bernoulli(logits=logits).log_prob(masks).sum(1))
+    kept = torch.distributions.Bernoulli(0.8).log_prob(masks).sum(1)
+    torch.testing.assert_close(path.log_p, kept)
+    balance = imbalance(method.partition(batch.x, batch.y), path.log_q, 64 * likelihood, path.log_p)
+    torch.testing.assert_close(balance, path.log_q - 64 * likelihood - kept)
+    # Records that differ get masks from one law.
+    members = method.predict_members(torch.tensor([[0.3, 1.0], [0.3, 1.0]])).exp()
+    torch.testing.assert_close(members.mean(0)[0], members.mean(0)[1], atol=0.02, rtol=0)
+    loss["balance"].backward()
+    assert method.partition.log_z.grad is not None
+
+
 def test_members_are_draws_from_the_prior_that_the_record_gives():
     torch.manual_seed(0)
     method = GFlowOut(SPEC, net=NET, passes=2000, p=0.3)
