@@ -28,8 +28,8 @@ class Abstention(Shifted):
     - `set_size_S`: mean number of classes in the sets of answered records.
     - `answer_accuracy_S`: share of the answered records whose likeliest class is right.
     - `error_auroc_S`: how well its uncertainty tells wrong answers from right ones, all records together.
-    - `label_auroc_S`: how well -ln of the probability of the true class tells records apart whose set misses the class.
-      No score, for it knows the label: what the code of Kumar et al. 2025 reports as detection.
+    - `label_auroc_S`: the same of -ln of the probability of the true class, by which the code of Kumar et al. 2025
+      detects. No score of records, for it knows the label.
 
     Over the severities 1 and up: `abstention_shifted`, `coverage_shifted`, `error_auroc_shifted` and so on. Shares of
     nothing are left out of means. `answered_covered` and `answered` are counts of records as they are.
@@ -105,7 +105,7 @@ class Abstention(Shifted):
             "set_size": share(sets.sum(1)[~silent]),
             "answer_accuracy": share(right[~silent]),
             "error_auroc": separation(score, ~right)["auroc"],
-            "label_auroc": separation(told, ~covered)["auroc"],
+            "label_auroc": separation(told, ~right)["auroc"],
             "answered_covered": float((covered & ~silent).sum()),
             "answered": float((~silent).sum()),
         }

@@ -56,7 +56,7 @@ def test_severity_0_by_hand_and_more_abstention_with_more_noise(tmp_path):
     assert figures["answer_accuracy_0"] == pytest.approx(float(right[~silent].double().mean()))
     assert figures["error_auroc_0"] == pytest.approx(roc_auc_score(~right, method.uncertainty(batch.x)))
     told = -log_proba[torch.arange(len(batch.y)), batch.y]
-    assert figures["label_auroc_0"] == pytest.approx(roc_auc_score(~covered, told))
+    assert figures["label_auroc_0"] == pytest.approx(roc_auc_score(~right, told))
     assert figures["answered"] == (~silent).sum()
     assert figures["answered_covered"] == (covered & ~silent).sum()
     assert figures["abstention_5"] > figures["abstention_0"]
