@@ -12,9 +12,8 @@ from torch import Tensor
 from callbacks.evaluation.shifted import Shifted
 from callbacks.metrics.detection import separation
 from callbacks.metrics.precision import precise
-from compendium.seeding import seeded
 from datamodules.batches import Labelled
-from datamodules.presentations.shifts import SEVERITIES, SHIFTS, Statistics, shift, statistics
+from datamodules.presentations.shifts import SEVERITIES
 from modules.capabilities import AbstainingSetPredictor
 
 
@@ -59,18 +58,9 @@ class Abstention(Shifted):
 
     def figures_of(self, method: Any, data: Any) -> dict[str, float]:
         """The figures of all severities."""
-        kind, columns = data.spec.kind, data.columns
-        rows = data.rows[self.split][: self.limit]
-        plain = {name: column.to(method.device) for name, column in data.take(columns, rows, self.split).items()}
-        trained = columns["x"][data.rows["train"]]
-        known = Statistics(*(part.to(method.device) for part in statistics(trained.float())))
-        found = {0: [self.judged(method, data.present(plain, self.split))]}
-        for severity in self.severities:
-            found[severity] = []
-            for name in SHIFTS[kind] if self.shifts is None else self.shifts:
-                with seeded(data.seed, "shift", name, severity):
-                    batch = data.present(shift(kind, name)(plain, severity, known), self.split)
-                found[severity].append(self.judged(method, batch))
+        found = {0: [self.judged(method, data.present(self.plain(method, data), self.split))]}
+        for _, severity, batch in self.batches(method, data):
+            found.setdefault(severity, []).append(self.judged(method, batch))
         counts = {name: found[0][0].pop(name) for name in ("answered_covered", "answered")}
         figures = {
             f"{name}_{severity}": mean([one[name] for one in at])

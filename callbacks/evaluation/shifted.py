@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -84,26 +84,34 @@ class Shifted(Evaluation):
 
     def figures_of(self, method: Any, data: Any) -> dict[str, float]:
         """The figures of all shifts."""
+        at: dict[str, list[dict[str, float]]] = {}
+        figures: dict[str, float] = {}
+        for name, severity, batch in self.batches(method, data):
+            judged = self.judged(method, batch)
+            at.setdefault(name, []).append(judged)
+            figures |= {f"{figure}_{name}_{severity}": value for figure, value in judged.items()}
+        everything = [one for of_shift in at.values() for one in of_shift]
+        for figure in ("accuracy", "nll", "ece"):
+            for name, of_shift in at.items():
+                figures[f"{figure}_{name}"] = sum(one[figure] for one in of_shift) / len(of_shift)
+            figures[f"{figure}_shifted"] = sum(one[figure] for one in everything) / len(everything)
+        return figures
+
+    def batches(self, method: Any, data: Any) -> Iterator[tuple[str, int, Any]]:
+        """The name of each shift, each severity, and the records of the split so shifted, as one batch."""
         kind, columns = data.spec.kind, data.columns
-        rows = data.rows[self.split][: self.limit]
-        plain = {name: column.to(method.device) for name, column in data.take(columns, rows, self.split).items()}
+        plain = self.plain(method, data)
         trained = columns["x"][data.rows["train"]]
         known = Statistics(*(part.to(method.device) for part in statistics(trained.float())))
-        figures: dict[str, float] = {}
         for name in SHIFTS[kind] if self.shifts is None else self.shifts:
-            change = shift(kind, name)
-            at = []
             for severity in self.severities:
                 with seeded(data.seed, "shift", name, severity):
-                    batch = data.present(change(plain, severity, known), self.split)
-                at.append(self.judged(method, batch))
-                figures |= {f"{figure}_{name}_{severity}": value for figure, value in at[-1].items()}
-            figures |= {f"{figure}_{name}": sum(one[figure] for one in at) / len(at) for figure in at[0]}
-        names = [name for name in figures if name.rsplit("_", 1)[1].isdigit()]
-        for figure in ("accuracy", "nll", "ece"):
-            values = [figures[name] for name in names if name.startswith(f"{figure}_")]
-            figures[f"{figure}_shifted"] = sum(values) / len(values)
-        return figures
+                    yield name, severity, data.present(shift(kind, name)(plain, severity, known), self.split)
+
+    def plain(self, method: Any, data: Any) -> dict[str, Tensor]:
+        """The columns of the first records of the split, as they are."""
+        rows = data.rows[self.split][: self.limit]
+        return {name: column.to(method.device) for name, column in data.take(data.columns, rows, self.split).items()}
 
     @staticmethod
     def judged(method: Any, batch: Labelled) -> dict[str, float]:

@@ -134,7 +134,7 @@ def test_one_and_two_processes_evaluate_the_same_weights_alike(tmp_path, capfd):
     one = here(capfd, *arguments, f"runs={tmp_path}/one")
     assert one.code == 0, one.err
     weights = only_folder(tmp_path / "one") / "checkpoints/last.ckpt"
-    code, out, _ = ended(start(*arguments, *TWO, f"runs={tmp_path}/two", "run=test", f"ckpt={weights}"), 60)
+    code, out, _ = ended(start(*arguments, *TWO, f"runs={tmp_path}/two", "run=test", f"ckpt={weights}"), 180)
     assert code == 0, out
     assert figures_of(out)
     assert figures_of(out) == figures_of(one.out)
@@ -151,7 +151,7 @@ def test_every_record_is_evaluated_exactly_once(tmp_path, capfd):
     with np.load(alone / "predictions.npz") as file:
         one = dict(file)
     more = (f"ckpt={alone}/checkpoints/last.ckpt", "run=predict", *TWO, f"runs={tmp_path}/two")
-    code, out, _ = ended(start(*arguments[:-1], *more), 60)
+    code, out, _ = ended(start(*arguments[:-1], *more), 180)
     assert code == 0, out
     (path,) = (tmp_path / "two").rglob("predictions.npz")
     with np.load(path) as file:
@@ -193,7 +193,7 @@ class TestAProcessThatDies:
         run = start(
             *KINDS["classifier"], *BARE, *TWO, *PARTS, f"runs={tmp_path}", STRIKE="on_train_batch_start:5:raise:1"
         )
-        code, out, _ = ended(run, 40)
+        code, out, _ = ended(run, 120)
         assert code not in (0, None), out
         assert "struck rank 1 at on_train_batch_start" in out
         assert "Traceback" in out
@@ -204,7 +204,7 @@ class TestAProcessThatDies:
         run = start(
             *KINDS["classifier"], *BARE, *TWO, *PARTS, f"runs={tmp_path}", STRIKE="on_train_batch_start:5:SIGKILL:1"
         )
-        code, out, _ = ended(run, 40)
+        code, out, _ = ended(run, 120)
         assert code not in (0, None), out
         assert gone(run.pid)
         assert Run.open(only_folder(tmp_path)).status["state"] == "failed"
@@ -220,7 +220,7 @@ class TestAProcessThatDies:
 
 def test_a_batch_that_does_not_divide_is_one_line(tmp_path):
     run = start(*CLASSIFIER, *BARE, *TWO, "datamodule.batch_size=15", f"runs={tmp_path}")
-    code, out, _ = ended(run, 60)
+    code, out, _ = ended(run, 180)
     assert code == 2, out
     assert "datamodule.batch_size=15 does not divide among 2 processes" in out
     assert "Traceback" not in out
@@ -232,12 +232,12 @@ def test_a_stopped_run_of_two_processes_ends_with_the_same_bits(tmp_path):
     """SIGTERM to the first process in the second epoch; both stop at the same step, and the same command goes on."""
     arguments = (*KINDS["classifier"], *BARE, *TWO, *PARTS)
     unbroken = start(*arguments, f"runs={tmp_path}/unbroken")
-    code, out, _ = ended(unbroken, 60)
+    code, out, _ = ended(unbroken, 180)
     assert code == 0, out
-    code, out, _ = ended(start(*arguments, f"runs={tmp_path}/stopped", STRIKE="on_train_batch_start:3:SIGTERM:0"), 60)
+    code, out, _ = ended(start(*arguments, f"runs={tmp_path}/stopped", STRIKE="on_train_batch_start:3:SIGTERM:0"), 180)
     assert code == 143, out
     assert Run.open(only_folder(tmp_path / "stopped")).status["state"] == "preempted"
-    code, out, _ = ended(start(*arguments, f"runs={tmp_path}/stopped"), 60)
+    code, out, _ = ended(start(*arguments, f"runs={tmp_path}/stopped"), 180)
     assert code == 0, out
     one, two = (only_folder(tmp_path / name) for name in ("unbroken", "stopped"))
     for name, value in last(one).items():

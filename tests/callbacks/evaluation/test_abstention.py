@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from callbacks.evaluation import abstention
+from callbacks.evaluation import shifted
 from callbacks.evaluation.abstention import Abstention, mean
 from compendium.errors import UserError
 from datamodules.batches import Labelled
@@ -66,7 +66,7 @@ def test_severity_0_by_hand_and_more_abstention_with_more_noise(tmp_path):
 def test_a_shift_that_does_nothing_gives_the_plain_figures(tmp_path, monkeypatch):
     data = LabelledData(Digits())
     data.setup()
-    monkeypatch.setattr(abstention, "shift", lambda kind, name: lambda columns, severity, known: columns)
+    monkeypatch.setattr(shifted, "shift", lambda kind, name: lambda columns, severity, known: columns)
     figures = evaluate(Nearest(data), data, Abstention(severities=[2]), folder=tmp_path)
     for name in ("abstention", "coverage", "error_auroc", "label_auroc"):
         assert figures[f"{name}_2"] == pytest.approx(figures[f"{name}_0"])
