@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from callbacks.evaluation.base import Evaluation
-from callbacks.metrics.calibration import Reliability, band, binned_ece, reliability, smooth_ece
+from callbacks.metrics.calibration import Bins, Reliability, band, binned, binned_ece, reliability, smooth_ece
 from callbacks.metrics.precision import precise
 from callbacks.pictures import DPI, INK, save
 from compendium.errors import UserError
@@ -46,7 +46,7 @@ class Calibration(Evaluation):
 
     A NaN among the probabilities makes all figures NaN, and leaves no picture.
 
-    Around the line lies the band of 95% of bootstrap replicates.
+    Around the line lies the band of 95% of bootstrap replicates; points are the binned diagram, with intervals.
 
     Błasiok and Nakkiran 2024, "Smooth ECE: Principled Reliability Diagrams via Kernel Smoothing".
 
@@ -110,7 +110,10 @@ class Calibration(Evaluation):
         smoothed = reliability(p, y)
         with seeded(data.seed, "band"):
             around = band(p, y, smoothed.bandwidth)
-        save(diagram(smoothed, event, title, around), Path(data.trainer.default_root_dir) / "reliability.png")
+        save(
+            diagram(smoothed, event, title, around, binned(p, y, self.bins)),
+            Path(data.trainer.default_root_dir) / "reliability.png",
+        )
         return figures
 
     def binary(self, p: Tensor, y: Tensor) -> dict[str, float]:
@@ -129,7 +132,13 @@ class Calibration(Evaluation):
         return figures
 
 
-def diagram(smoothed: Reliability, event: str, title: str, around: tuple[Tensor, Tensor] | None = None) -> Figure:
+def diagram(
+    smoothed: Reliability,
+    event: str,
+    title: str,
+    around: tuple[Tensor, Tensor] | None = None,
+    bars: Bins | None = None,
+) -> Figure:
     """The reliability diagram: frequency against probability, as wide as forecasts are dense (the paper's figure 1).
 
     Args:
@@ -137,6 +146,7 @@ def diagram(smoothed: Reliability, event: str, title: str, around: tuple[Tensor,
         event: whose probability it is.
         title: of the figure.
         around: lower and upper ends of a band around the curve.
+        bars: the binned diagram, drawn beside it as points with their intervals.
     """
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
@@ -154,6 +164,12 @@ def diagram(smoothed: Reliability, event: str, title: str, around: tuple[Tensor,
         there = (density > 1e-3 * density.max()).numpy()
         axis.fill_between(smoothed.t.cpu().numpy(), low.numpy(), high.numpy(), where=there, color=INK, alpha=0.15, lw=0)
     axis.add_collection(LineCollection(list(segments), linewidths=widths.tolist(), colors=INK, capstyle="round"))
+    if bars is not None:
+        forecast, frequency, low, high, _ = (column.cpu().numpy() for column in bars)
+        ends = [(frequency - low).clip(0), (high - frequency).clip(0)]  # below 0 by rounding where all came true
+        axis.errorbar(
+            forecast, frequency, ends, fmt="o", ms=3.5, color="0.35", mfc="white", lw=0.8, capsize=2, zorder=3
+        )
     axis.set(xlim=(0, 1), ylim=(0, 1), box_aspect=1, xlabel=f"probability of {event}", ylabel="how often it came true")
     axis.text(0.04, 0.93, f"smooth ECE {smoothed.error:.3f}", transform=axis.transAxes)
     axis.grid(alpha=0.25, linewidth=0.5)

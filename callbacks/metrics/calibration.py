@@ -78,6 +78,40 @@ def binned_ece(p: Tensor, y: Tensor, bins: int = 15, equal_mass: bool = False) -
     return float(gaps.abs().sum() / len(p))
 
 
+class Bins(NamedTuple):
+    """A binned reliability diagram, of the bins that have records, in rising order.
+
+    - `forecast`, `frequency`: mean forecast of the bin, and how often the event came true.
+    - `low`, `high`: Wilson's 95% interval of the frequency.
+    - `share`: of all records.
+    """
+
+    forecast: Tensor
+    frequency: Tensor
+    low: Tensor
+    high: Tensor
+    share: Tensor
+
+
+def binned(p: Tensor, y: Tensor, bins: int = 15) -> Bins:
+    """Frequencies by bins of equal width, those of `binned_ece`, with Wilson's intervals (1927).
+
+    Args:
+        p, y: see the module; at least one record, no NaN.
+        bins: number of bins.
+    """
+    p, y = precise(p), precise(y)
+    index = (p * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    zero = torch.zeros(bins, dtype=p.dtype, device=p.device)
+    count, forecast, true = (zero.index_add(0, index, value) for value in (torch.ones_like(p), p, y))
+    there = count > 0
+    n, forecast, frequency = count[there], (forecast / count)[there], (true / count)[there]
+    z = 1.959963984540054
+    middle = (frequency + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * (frequency * (1 - frequency) / n + z**2 / (4 * n**2)).sqrt()
+    return Bins(forecast, frequency, middle - reach, middle + reach, n / len(p))
+
+
 def classwise_ece(proba: Tensor, y: Tensor, bins: int = 15) -> float:
     """Mean over classes k of the binned ECE of p_k and [y = k] (Kull et al. 2019, section 2), bins of equal width.
 

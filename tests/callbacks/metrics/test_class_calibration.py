@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from statsmodels.stats.proportion import proportion_confint
 from torchmetrics.functional.classification import binary_calibration_error
 
-from callbacks.metrics.calibration import band, brier_parts, classwise_ece, ks_error, reliability
+from callbacks.metrics.calibration import band, binned, binned_ece, brier_parts, classwise_ece, ks_error, reliability
 
 
 def forecasts(n=500, classes=4, seed=0):
@@ -49,6 +50,19 @@ def test_parts_of_the_brier_score_add_up_and_are_murphy_s():
             if inside.any():
                 by_hand += inside.mean() * (p[inside].mean() - happened[inside].mean()) ** 2
     assert parts.reliability == pytest.approx(by_hand, abs=1e-12)
+
+
+def test_bins_are_those_of_the_ece_with_intervals_of_statsmodels():
+    proba, y = forecasts()
+    p, right = proba[:, 0].contiguous(), (y == 0).double()
+    found = binned(p, right, 10)
+    assert float((found.share * (found.forecast - found.frequency).abs()).sum()) == pytest.approx(
+        binned_ece(p, right, 10)
+    )
+    counts = (found.share * len(p)).round()
+    low, high = proportion_confint((found.frequency * counts).round().numpy(), counts.numpy(), method="wilson")
+    np.testing.assert_allclose(found.low.numpy(), low, atol=1e-9)
+    np.testing.assert_allclose(found.high.numpy(), high, atol=1e-9)
 
 
 def test_one_forecast_per_bin_leaves_nothing_within():
