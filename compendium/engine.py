@@ -230,7 +230,7 @@ def command() -> str:
 
 
 def show(run: Run, figures: Mapping[str, float]) -> None:
-    """A small table of figures."""
+    """A small table of figures; those of single degrees (NAME_3) stand in result.json, where there is one of all (NAME)."""
     from rich.console import Console
     from rich.table import Table
 
@@ -239,7 +239,9 @@ def show(run: Run, figures: Mapping[str, float]) -> None:
         table.add_column("figure")
         table.add_column("value", justify="right")
         for name, value in figures.items():
-            table.add_row(name, f"{value:.4g}")
+            of_all, _, degree = name.rpartition("_")
+            if not (len(degree) == 1 and degree.isdigit() and of_all in figures):
+                table.add_row(name, f"{value:.4g}")
         Console().print(table)
     pictures = sorted(short(path) for path in run.folder.glob("*.png"))
     print("\n".join([f"folder   {short(run.folder)}", *(f"picture  {path}" for path in pictures)]))
