@@ -230,7 +230,7 @@ def command() -> str:
 
 
 def show(run: Run, figures: Mapping[str, float]) -> None:
-    """A small table of figures; those of single degrees (NAME_3) stand in result.json, where there is one of all (NAME)."""
+    """A small table of figures: of those of single degrees (NAME_3) only the one of all (NAME), where there is one."""
     from rich.console import Console
     from rich.table import Table
 
