@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from callbacks.evaluation.shifted import Shifted
 from callbacks.metrics.detection import separation
+from callbacks.metrics.means import known_mean, mean
 from callbacks.metrics.precision import precise
 from datamodules.batches import Labelled
 from datamodules.presentations.shifts import SEVERITIES
@@ -58,17 +57,17 @@ class Abstention(Shifted):
 
     def figures_of(self, method: Any, data: Any) -> dict[str, float]:
         """The figures of all severities."""
-        found = {0: [self.judged(method, data.present(self.plain(method, data), self.split))]}
+        found = {0: [self.judged(method, data.present(self.columns_of(method, data, self.limit), self.split))]}
         for _, severity, batch in self.batches(method, data):
             found.setdefault(severity, []).append(self.judged(method, batch))
         counts = {name: found[0][0].pop(name) for name in ("answered_covered", "answered")}
         figures = {
-            f"{name}_{severity}": mean([one[name] for one in at])
+            f"{name}_{severity}": known_mean([one[name] for one in at])
             for severity, at in found.items()
             for name in found[0][0]
         }
         for name in found[0][0]:
-            figures[f"{name}_shifted"] = mean([figures[f"{name}_{severity}"] for severity in self.severities])
+            figures[f"{name}_shifted"] = known_mean([figures[f"{name}_{severity}"] for severity in self.severities])
         return figures | counts
 
     @staticmethod
@@ -89,24 +88,13 @@ class Abstention(Shifted):
         right = log_proba.argmax(1) == y
         told = -log_proba.gather(1, y[:, None]).squeeze(1)
         return {
-            "abstention": share(silent),
-            "coverage": share(covered[~silent]),
-            "marginal_coverage": share(covered),
-            "set_size": share(sets.sum(1)[~silent]),
-            "answer_accuracy": share(right[~silent]),
+            "abstention": mean(silent),
+            "coverage": mean(covered[~silent]),
+            "marginal_coverage": mean(covered),
+            "set_size": mean(sets.sum(1)[~silent]),
+            "answer_accuracy": mean(right[~silent]),
             "error_auroc": separation(score, ~right)["auroc"],
             "label_auroc": separation(told, ~right)["auroc"],
             "answered_covered": float((covered & ~silent).sum()),
             "answered": float((~silent).sum()),
         }
-
-
-def share(values: Tensor) -> float:
-    """The mean, NaN of none."""
-    return float(values.double().mean()) if len(values) else math.nan
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean of those that are defined, NaN of none."""
-    defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan

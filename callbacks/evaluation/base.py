@@ -129,6 +129,11 @@ class Evaluation(Callback):
             raise outcome[1]
         return outcome[0]
 
+    def columns_of(self, method: Method, data: Any, limit: int) -> dict[str, Tensor]:
+        """The columns of the first `limit` records of the split, as `present` takes them, where the method is."""
+        rows = data.rows[self.split][:limit]
+        return {name: column.to(method.device) for name, column in data.take(data.columns, rows, self.split).items()}
+
     def positions(self, data: Any) -> Tensor:
         """Where in the order of the split this process's share of the current batch lies: int64 (B,)."""
         rank, world = data.share

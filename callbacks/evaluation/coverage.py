@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from callbacks.evaluation.base import Evaluation
+from callbacks.metrics.means import mean
 from compendium.errors import UserError
 from datamodules.batches import Labelled
 from modules.capabilities import SetPredictor
@@ -91,11 +92,6 @@ def counted(covered: Tensor) -> dict[str, float]:
         "covered": float(count),
         "records": float(records),
     }
-
-
-def mean(values: Tensor) -> float:
-    """The mean in float64, NaN of none."""
-    return float(values.double().mean())
 
 
 def least(shares: Tensor) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from callbacks.evaluation.base import Evaluation
 from callbacks.metrics.detections import COCO, average_precision, localised_errors, lrp
+from callbacks.metrics.means import known_mean
 from callbacks.metrics.precision import precise
 from callbacks.metrics.segmentation import bin_gaps
 from compendium.errors import UserError
@@ -88,9 +88,3 @@ class Detection(Evaluation):
             "dece": float(gaps.abs().sum() / kept.sum()),
             "kept": float(kept.sum()) / pictures,
         }
-
-
-def known_mean(values: list[float]) -> float:
-    """Mean of those that are defined; NaN where none is."""
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import torch
 
 from callbacks.evaluation.base import Evaluation
-from callbacks.evaluation.coverage import counted, least, mean
+from callbacks.evaluation.coverage import counted, least
+from callbacks.metrics.means import mean
 from callbacks.metrics.quantiles import interval_score
 from compendium.errors import UserError
 from datamodules.batches import Labelled

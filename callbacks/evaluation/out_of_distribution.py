@@ -68,15 +68,15 @@ class OutOfDistribution(Evaluation):
 
     def figures_of(self, method: Any, data: Any) -> dict[str, float]:
         """The figures by each score."""
-        rows = data.rows[self.split][: self.limit]
-        own = {name: column.to(method.device) for name, column in data.take(data.columns, rows, self.split).items()}
+        own = self.columns_of(method, data, self.limit)
+        count = len(own["x"])
         with seeded(data.seed, "out of distribution"):
             other = self.records(own["x"]) if self.source is None else self.drawn(own["x"])
             # Targets are asked of no record of the other law: those of the own ones stand in for them.
-            stand_in = torch.arange(len(other), device=other.device) % len(rows)
+            stand_in = torch.arange(len(other), device=other.device) % count
             foreign = {name: column[stand_in] for name, column in own.items()} | {"x": other}
             inside, outside = (self.judged(method, data.present(columns, self.split).x) for columns in (own, foreign))
-        positive = torch.cat([torch.zeros(len(rows)), torch.ones(len(other))]).bool()
+        positive = torch.cat([torch.zeros(count), torch.ones(len(other))]).bool()
         figures = {}
         for name in known(method):
             told = separation(torch.cat([inside[name], outside[name]]), positive)

@@ -99,19 +99,15 @@ class Shifted(Evaluation):
 
     def batches(self, method: Any, data: Any) -> Iterator[tuple[str, int, Any]]:
         """The name of each shift, each severity, and the records of the split so shifted, as one batch."""
-        kind, columns = data.spec.kind, data.columns
-        plain = self.plain(method, data)
-        trained = columns["x"][data.rows["train"]]
+        kind = data.spec.kind
+        plain = self.columns_of(method, data, self.limit)
+        # Shifts of pictures ask for no statistics, and all training pictures can be many.
+        trained = data.columns["x"][data.rows["train"]] if kind == "vector" else plain["x"]
         known = Statistics(*(part.to(method.device) for part in statistics(trained.float())))
         for name in SHIFTS[kind] if self.shifts is None else self.shifts:
             for severity in self.severities:
                 with seeded(data.seed, "shift", name, severity):
                     yield name, severity, data.present(shift(kind, name)(plain, severity, known), self.split)
-
-    def plain(self, method: Any, data: Any) -> dict[str, Tensor]:
-        """The columns of the first records of the split, as they are."""
-        rows = data.rows[self.split][: self.limit]
-        return {name: column.to(method.device) for name, column in data.take(data.columns, rows, self.split).items()}
 
     @staticmethod
     def judged(method: Any, batch: Labelled) -> dict[str, float]:

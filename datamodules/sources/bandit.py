@@ -7,6 +7,7 @@ import torch
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Records, Source, World
+from datamodules.sources.checks import consecutive, split_sizes
 from datamodules.spec import DataSpec
 
 
@@ -61,10 +62,7 @@ class Bandit(Source):
                 f"data.scale={scale} data.temperature={temperature} data.sharpness={sharpness} data.unseen={unseen}: "
                 "above 0, above 0, at least 0, and in [0, 1)."
             )
-        self.sizes = {"train": train, "validation": validation, "test": test}
-        for split, size in self.sizes.items():
-            if size < 1:
-                raise UserError(f"data.{split}={size}: draw at least one pair.")
+        self.sizes = split_sizes(train, validation, test, "pair")
         self.prompts, self.answers, self.scale, self.temperature = prompts, answers, scale, temperature
         self.sharpness, self.tilt, self.unseen, self.seed = sharpness, tilt, unseen, seed
 
@@ -91,7 +89,6 @@ class Bandit(Source):
         gap = (worth[:, 0] - worth[:, 1]) / self.temperature
         first = torch.rand(total, generator=draw, dtype=torch.float64) < torch.sigmoid(gap)
         chosen, rejected = torch.where(first, pair.T, pair.flip(1).T)
-        rows = torch.arange(total).split(list(self.sizes.values()))
         spec = DataSpec("bandit", "text", (2,), target="preference", vocabulary=self.answers)
         columns = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
-        return Records(spec, columns, splits=dict(zip(self.sizes, rows, strict=True)), world=world)
+        return Records(spec, columns, splits=consecutive(self.sizes), world=world)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -50,6 +50,25 @@ def not_empty(records: Collection[object] | int, where: str, mend: str = "") -> 
     """
     if not (records if isinstance(records, int) else len(records)):
         raise UserError(f"{where} holds no records.", mend)
+
+
+def split_sizes(train: int, validation: int, test: int, of: str = "record") -> dict[str, int]:
+    """How many records of each split are to be drawn, by its name.
+
+    Raises:
+        UserError: a size below 1.
+    """
+    sizes = {"train": train, "validation": validation, "test": test}
+    for split, size in sizes.items():
+        if size < 1:
+            raise UserError(f"data.{split}={size}: draw at least one {of}.")
+    return sizes
+
+
+def consecutive(sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Rows of splits whose records lie one after the other."""
+    rows = torch.arange(sum(sizes.values())).split(list(sizes.values()))
+    return dict(zip(sizes, rows, strict=True))
 
 
 def finite(values: Tensor, where: str, position: Callable[[int], str] = "record {}".format) -> None:

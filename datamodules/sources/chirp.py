@@ -10,6 +10,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Records, Source
+from datamodules.sources.checks import consecutive, split_sizes
 from datamodules.spec import DataSpec
 
 
@@ -46,10 +47,7 @@ class Chirp(Source):
     ) -> None:
         if turns < 0 or power < 1 or noise < 0:
             raise UserError(f"data.turns={turns} data.power={power} data.noise={noise}: at least 0, 1 and 0.")
-        self.sizes = {"train": train, "validation": validation, "test": test}
-        for split, size in self.sizes.items():
-            if size < 1:
-                raise UserError(f"data.{split}={size}: draw at least one record.")
+        self.sizes = split_sizes(train, validation, test)
         self.turns, self.power, self.noise, self.seed = turns, power, noise, seed
 
     def wave(self, x: Tensor) -> Tensor:
@@ -62,7 +60,6 @@ class Chirp(Source):
         x = (2 * torch.rand(total, 1, generator=draw, dtype=torch.float64) - 1).float()
         mean = self.wave(x[:, 0].double())
         y = mean + self.noise * torch.randn(total, generator=draw, dtype=torch.float64)
-        rows = torch.arange(total).split(list(self.sizes.values()))
         spec = DataSpec("chirp", "vector", (1,), target="real", features=("x",), bounds=(-1.0, 1.0))
         columns = {"x": x, "y": y.float(), "mean": mean.float()}
-        return Records(spec, columns, splits=dict(zip(self.sizes, rows, strict=True)))
+        return Records(spec, columns, splits=consecutive(self.sizes))

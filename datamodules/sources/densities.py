@@ -12,6 +12,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Records, Source, Truth
+from datamodules.sources.checks import consecutive, split_sizes
 from datamodules.spec import DataSpec
 
 SQRT2 = math.sqrt(2)
@@ -104,10 +105,7 @@ class Drawn(Source):
     """
 
     def __init__(self, train: int = 10_000, validation: int = 2_000, test: int = 5_000, seed: int = 0) -> None:
-        self.sizes = {"train": train, "validation": validation, "test": test}
-        for split, size in self.sizes.items():
-            if size < 1:
-                raise UserError(f"data.{split}={size}: draw at least one record.")
+        self.sizes = split_sizes(train, validation, test)
         self.seed = seed
 
     @abstractmethod
@@ -117,8 +115,7 @@ class Drawn(Source):
     def load(self) -> Records:
         name, law = type(self).__name__.lower(), self.law()
         draws = {split: generator(self.seed, name, split) for split in self.sizes}
-        rows = torch.arange(sum(self.sizes.values())).split(list(self.sizes.values()))
-        splits = dict(zip(self.sizes, rows, strict=True))
+        splits = consecutive(self.sizes)
         labels = getattr(law, "labels", None)
         if isinstance(law, GaussianMixture) and labels is not None:
             parts = [law.draw(self.sizes[split], draw) for split, draw in draws.items()]

@@ -7,6 +7,7 @@ import torch
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Records, Source
+from datamodules.sources.checks import consecutive, split_sizes
 from datamodules.spec import DataSpec
 
 SPLITS = ("train", "validation", "test")
@@ -58,10 +59,7 @@ class Experts(Source):
         for name, spread in (("blur", blur), ("noise", noise)):
             if spread < 0:
                 raise UserError(f"data.{name}={spread}: it is a standard deviation, 0 at least.")
-        self.sizes = dict(zip(SPLITS, (train, validation, test), strict=True))
-        for name, count in self.sizes.items():
-            if count < 1:
-                raise UserError(f"data.{name}={count}: draw at least one record.")
+        self.sizes = split_sizes(train, validation, test)
         self.features, self.side, self.knows, self.rough = features, side, knows, rough
         self.blur, self.noise, self.seed = blur, noise, seed
 
@@ -79,6 +77,5 @@ class Experts(Source):
         opinion = self.rough * guess + self.knows * z + self.blur * blur
         names = (*(f"u{number}" for number in range(self.features)), "expert")
         spec = DataSpec("experts", "vector", (len(names),), target="real", features=names)
-        rows = torch.arange(len(u)).split(list(self.sizes.values()))
         x = torch.cat([u, opinion[:, None]], 1)
-        return Records(spec, {"x": x, "y": y}, splits=dict(zip(SPLITS, rows, strict=True)))
+        return Records(spec, {"x": x, "y": y}, splits=consecutive(self.sizes))

@@ -8,7 +8,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Records, Source
-from datamodules.sources.checks import known
+from datamodules.sources.checks import consecutive, known, split_sizes
 from datamodules.spec import DataSpec
 
 SPLITS = ("train", "validation", "test")
@@ -54,16 +54,12 @@ class Forecasts(Source):
             raise UserError(f"data.bias={bias}: it lies in [-0.5, 0.5].")
         if not 0 <= perturbation <= 1:
             raise UserError(f"data.perturbation={perturbation}: it lies in [0, 1].")
-        self.sizes = dict(zip(SPLITS, (train, validation, test), strict=True))
-        for split, size in self.sizes.items():
-            if size < 1:
-                raise UserError(f"data.{split}={size}: draw at least one record.")
+        self.sizes = split_sizes(train, validation, test)
         self.bias, self.perturbation, self.seed = bias, perturbation, seed
 
     def load(self) -> Records:
         drawn = [self.draw(size, generator(self.seed, "forecasts", split)) for split, size in self.sizes.items()]
         x, y = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-        rows = torch.arange(len(x)).split(list(self.sizes.values()))
         spec = DataSpec(
             name=f"{self.law} forecasts",
             kind="vector",
@@ -73,7 +69,7 @@ class Forecasts(Source):
             features=("forecast",),
             bounds=(0.0, 1.0),
         )
-        return Records(spec, {"x": x[:, None].float(), "y": y.long()}, splits=dict(zip(SPLITS, rows, strict=True)))
+        return Records(spec, {"x": x[:, None].float(), "y": y.long()}, splits=consecutive(self.sizes))
 
     def draw(self, n: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """n forecasts and outcomes (n,), float64."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Records, Source
+from datamodules.sources.checks import consecutive
 from datamodules.spec import DataSpec
 
 SPLITS = ("train", "validation", "test")
@@ -93,9 +94,8 @@ class JudgedPairs(Source):
             features=tuple(names),
             bounds=(0.0, 1.0),
         )
-        rows = torch.arange(len(pairs)).split(list(self.splits.values()))
         y = (votes.mean(1) > 0.5).long()
-        return Records(spec, {"x": x.flatten(1).float(), "y": y}, splits=dict(zip(SPLITS, rows, strict=True)))
+        return Records(spec, {"x": x.flatten(1).float(), "y": y}, splits=consecutive(self.splits))
 
     def votes(self, margins: Tensor, draw: torch.Generator) -> Tensor:
         """d . w (...) -> 1 where the second answer is preferred, float64 (...)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Records, Source
+from datamodules.sources.checks import consecutive, split_sizes
 from datamodules.spec import DataSpec
 
 
@@ -73,19 +74,15 @@ class Manifold(Source):
         written = SHAPES[shape](torch.zeros(1, 2)).shape[1]
         if dimensions is not None and dimensions < written:
             raise UserError(f"data.dimensions={dimensions}: a {shape} needs at least {written}.")
-        self.sizes = {"train": train, "validation": validation, "test": test}
-        for split, size in self.sizes.items():
-            if size < 1:
-                raise UserError(f"data.{split}={size}: draw at least one record.")
+        self.sizes = split_sizes(train, validation, test)
         if noise < 0:
             raise UserError(f"data.noise={noise}: a standard deviation is at least 0.")
         self.shape, self.dimensions, self.noise, self.seed = shape, dimensions, noise, seed
 
     def load(self) -> Records:
         x = torch.cat([self.draw(size, split) for split, size in self.sizes.items()])
-        rows = torch.arange(len(x)).split(list(self.sizes.values()))
         spec = DataSpec(name=self.shape, kind="vector", shape=(x.shape[1],))
-        return Records(spec, {"x": x}, splits=dict(zip(self.sizes, rows, strict=True)))
+        return Records(spec, {"x": x}, splits=consecutive(self.sizes))
 
     def draw(self, n: int, split: str) -> Tensor:
         """n records (n, D) of a split, which does not depend on the sizes of the others."""

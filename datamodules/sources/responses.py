@@ -10,6 +10,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Records, Source
+from datamodules.sources.checks import consecutive, split_sizes
 from datamodules.spec import DataSpec
 
 
@@ -49,10 +50,7 @@ class TwoResponses(Source):
             raise UserError(
                 f"data.turns={turns} data.power={power} data.amplitude={amplitude}: at least 0, at least 1, in [0, 1]."
             )
-        self.sizes = {"train": train, "validation": validation, "test": test}
-        for split, size in self.sizes.items():
-            if size < 1:
-                raise UserError(f"data.{split}={size}: draw at least one record.")
+        self.sizes = split_sizes(train, validation, test)
         self.turns, self.power, self.amplitude, self.seed = turns, power, amplitude, seed
 
     def probability(self, x: Tensor) -> Tensor:
@@ -65,10 +63,9 @@ class TwoResponses(Source):
         x = (2 * torch.rand(total, 1, generator=draw, dtype=torch.float64) - 1).float()
         p = self.probability(x[:, 0].double())
         y, other = (torch.rand(2, total, generator=draw, dtype=torch.float64) < p).long()
-        rows = torch.arange(total).split(list(self.sizes.values()))
         spec = DataSpec(
             "two_responses", "vector", (1,), target="class", classes=("0", "1"), features=("x",), bounds=(-1.0, 1.0)
         )
         law = torch.stack([1 - p, p], 1).float()
         columns = {"x": x, "y": y, "other": other, "law": law}
-        return Records(spec, columns, splits=dict(zip(self.sizes, rows, strict=True)))
+        return Records(spec, columns, splits=consecutive(self.sizes))

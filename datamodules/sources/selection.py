@@ -8,7 +8,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Records, Source
-from datamodules.sources.checks import known
+from datamodules.sources.checks import consecutive, known, split_sizes
 from datamodules.spec import DataSpec
 
 SPLITS = ("train", "validation", "test")
@@ -73,18 +73,14 @@ class SelectionRegression(Source):
             raise UserError(f"data.dimensions={dimensions}: {setting} needs {MOST_BY_SETTING[setting]} at least.")
         if noise < 0:
             raise UserError(f"data.noise={noise}: it is a standard deviation, 0 at least.")
-        self.sizes = dict(zip(SPLITS, (train, validation, test), strict=True))
-        for split, size in self.sizes.items():
-            if size < 1:
-                raise UserError(f"data.{split}={size}: draw at least one record.")
+        self.sizes = split_sizes(train, validation, test)
         self.dimensions, self.noise, self.seed = dimensions, noise, seed
 
     def load(self) -> Records:
         drawn = [self.draw(size, generator(self.seed, "selection", split)) for split, size in self.sizes.items()]
         x, y = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-        rows = torch.arange(len(x)).split(list(self.sizes.values()))
         spec = DataSpec(name=f"{self.setting} regression", kind="vector", shape=(self.dimensions,), target="real")
-        return Records(spec, {"x": x, "y": y}, splits=dict(zip(SPLITS, rows, strict=True)))
+        return Records(spec, {"x": x, "y": y}, splits=consecutive(self.sizes))
 
     def draw(self, n: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
         """n records (n, D) and targets (n,), float32."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Records, Source
+from datamodules.sources.checks import consecutive
 from datamodules.spec import DataSpec
 
 DARK, BRIGHT = 0.3, 0.7
@@ -90,10 +91,9 @@ class Supershapes(Source):
     def load(self) -> Records:
         parts = [self.drawn(split, count) for split, count in self.sizes.items()]
         columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        rows = torch.arange(len(columns["x"])).split(list(self.sizes.values()))
         shape = (1, self.side, self.side)
         spec = DataSpec("supershapes", "image", shape, target="points", points=self.points, bounds=(0.0, 1.0))
-        return Records(spec, columns, splits=dict(zip(self.sizes, rows, strict=True)))
+        return Records(spec, columns, splits=consecutive(self.sizes))
 
     def drawn(self, split: str, count: int) -> dict[str, Tensor]:
         """The columns of a split."""

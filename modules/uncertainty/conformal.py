@@ -16,8 +16,20 @@ import math
 import torch
 from torch import Tensor
 
+from compendium.errors import UserError
+
 SCORES = ("lac", "aps", "raps")
 """Scores of classes, by name."""
+
+
+def check_alpha(alpha: float) -> None:
+    """Refuse what is no share of records.
+
+    Raises:
+        UserError: an alpha outside of (0, 1).
+    """
+    if not 0 < alpha < 1:
+        raise UserError(f"model.alpha={alpha}: it is a share of records, in (0, 1).")
 
 
 def rank(n: Tensor, alpha: float) -> Tensor:

@@ -11,7 +11,14 @@ from torch import Tensor
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.capabilities import Classifier
-from modules.uncertainty.conformal import SCORES, class_scores, conformal_quantile, mondrian_quantiles, of_class
+from modules.uncertainty.conformal import (
+    SCORES,
+    check_alpha,
+    class_scores,
+    conformal_quantile,
+    mondrian_quantiles,
+    of_class,
+)
 from modules.uncertainty.trained import Trained
 
 
@@ -56,8 +63,7 @@ class ConformalClassifier(Trained):
         **parts: Any,
     ) -> None:
         super().__init__(spec, **parts)
-        if not 0 < alpha < 1:
-            raise UserError(f"model.alpha={alpha}: it is a share of records, in (0, 1).")
+        check_alpha(alpha)
         if score not in SCORES:
             raise UserError(f"model.score={score} is unknown.", f"there are: {', '.join(SCORES)}")
         if weight < 0 or free < 0:

@@ -11,7 +11,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.capabilities import Regressor
-from modules.uncertainty.conformal import conformal_quantile, quantile_scores, residual_scores
+from modules.uncertainty.conformal import check_alpha, conformal_quantile, quantile_scores, residual_scores
 from modules.uncertainty.trained import Trained
 
 SCORES = ("absolute", "normalised", "quantile")
@@ -48,8 +48,7 @@ class ConformalRegressor(Trained):
         self, spec: DataSpec | Mapping[str, Any], alpha: float = 0.1, score: str = "absolute", **parts: Any
     ) -> None:
         super().__init__(spec, **parts)
-        if not 0 < alpha < 1:
-            raise UserError(f"model.alpha={alpha}: it is a share of records, in (0, 1).")
+        check_alpha(alpha)
         if score not in SCORES:
             raise UserError(f"model.score={score} is unknown.", f"there are: {', '.join(SCORES)}")
         self.alpha, self.score = alpha, score

@@ -11,7 +11,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.capabilities import Classifier
-from modules.uncertainty.conformal import conformal_quantile, of_class
+from modules.uncertainty.conformal import check_alpha, conformal_quantile, of_class
 from modules.uncertainty.trained import Trained
 
 SCORES = ("confidence", "entropy", "margin", "set_margin")
@@ -72,8 +72,7 @@ class DualThreshold(Trained):
         **parts: Any,
     ) -> None:
         super().__init__(spec, **parts)
-        if not 0 < alpha < 1:
-            raise UserError(f"model.alpha={alpha}: it is a share of records, in (0, 1).")
+        check_alpha(alpha)
         if score not in SCORES:
             raise UserError(f"model.score={score} is unknown.", f"there are: {', '.join(SCORES)}")
         self.alpha, self.score, self.abstain = alpha, score, abstain

@@ -12,10 +12,10 @@ from torch.distributions import Normal
 from compendium.errors import UserError
 from datamodules.batches import Labelled
 from datamodules.spec import DataSpec
-from modules.method import SolvedMethod
+from modules.uncertainty.keeping import KeepingMethod
 
 
-class GaussianProcess(SolvedMethod):
+class GaussianProcess(KeepingMethod):
     """y = f(x) + e, f a Gaussian process with the kernel s^2 exp(-|x - x'|^2 / (2 l^2)), e from N(0, n^2).
 
         E[f(x)] = k(x)^T (K + n^2 I)^-1 y,      Var f(x) = s^2 - k(x)^T (K + n^2 I)^-1 k(x)
@@ -32,9 +32,6 @@ class GaussianProcess(SolvedMethod):
         UserError: the target is not real, too many records, a negative number of restarts.
     """
 
-    x: Tensor
-    y: Tensor
-    seen: Tensor
     weights: Tensor
     factor: Tensor
     kernel: Tensor
@@ -46,7 +43,7 @@ class GaussianProcess(SolvedMethod):
 
     def __init__(self, spec: DataSpec | Mapping[str, Any], restarts: int = 2, **parts: Any) -> None:
         super().__init__(spec, **parts)
-        count = self.spec.sizes.get("train", 1)
+        count = self.spec.sizes.get("train", 0)
         if restarts < 0 or count > 5000:
             raise UserError(
                 f"model.restarts={restarts} with {count} records: it takes cubic time, of at most 5000.",
@@ -54,31 +51,26 @@ class GaussianProcess(SolvedMethod):
             )
         self.restarts = restarts
         for name, shape in (
-            ("x", (count, self.spec.dimensions)),
-            ("y", (count,)),
             ("weights", (count,)),
             ("factor", (count, count)),
         ):
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
         self.factor += torch.eye(count, dtype=torch.float64)
-        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.reserve(self.spec.dimensions + 1)
         self.register_buffer("kernel", torch.ones(3, dtype=torch.float64))  # s^2, l, n^2
         self.register_buffer("units", torch.tensor([0.0, 1.0], dtype=torch.float64))  # mean and spread of y
 
     def accumulate(self, batch: Labelled) -> None:
-        x = self.rows_of_all(batch.x.flatten(1).double())
-        y = self.rows_of_all(batch.y.double()[:, None])[:, 0]
-        first = int(self.seen) % len(self.x)
-        self.x[first : first + len(x)], self.y[first : first + len(x)] = x, y
-        self.seen += len(x)
+        self.keep(torch.cat([batch.x.flatten(1), batch.y[:, None]], 1))
 
     def solve(self) -> None:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-        count = min(int(self.seen), len(self.x))
-        self.units.copy_(torch.stack([self.y[:count].mean(), self.y[:count].std(correction=0).clamp_min(1e-12)]))
-        x, y = self.x[:count], (self.y[:count] - self.units[0]) / self.units[1]
+        x, y = self.rows_kept()[:, :-1], self.rows_kept()[:, -1]
+        count = len(y)
+        self.units.copy_(torch.stack([y.mean(), y.std(correction=0).clamp_min(1e-12)]))
+        y = (y - self.units[0]) / self.units[1]
         kernel = ConstantKernel() * RBF(0.3, (1e-3, 1e3)) + WhiteKernel(0.1, (1e-8, 1e2))
         fitted = GaussianProcessRegressor(kernel, n_restarts_optimizer=self.restarts, random_state=0)
         found = fitted.fit(x.cpu().numpy(), y.cpu().numpy()).kernel_
@@ -95,7 +87,7 @@ class GaussianProcess(SolvedMethod):
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, ...) -> mean and variance of f (B,) each, in the target's own units, float64."""
-        across = self.covariance(x.flatten(1).double(), self.x)
+        across = self.covariance(x.flatten(1).double(), self.kept[:, :-1])
         solved = torch.linalg.solve_triangular(self.factor, across.T, upper=False)
         variance = (self.kernel[0] - solved.square().sum(0)).clamp_min(0)
         return self.units[0] + self.units[1] * (across @ self.weights), self.units[1] ** 2 * variance

@@ -16,7 +16,7 @@ from modules.capabilities import Detections, Detector
 from modules.supervised.boxes import best_threshold, matched, overlaps
 from modules.supervised.detector import CentreDetector
 from modules.uncertainty.calibrators.base import minimise
-from modules.uncertainty.calibrators.one_vs_rest import between, logit
+from modules.uncertainty.calibrators.one_vs_rest import between, logit, rising
 from modules.uncertainty.trained import Trained
 
 MAPS = ("identity", "temperature", "platt", "isotonic")
@@ -118,13 +118,10 @@ class RecalibratedDetector(Trained):
     def fit(self, k: int, p: Tensor, iou: Tensor) -> None:
         """The map of kind k from scores and IoU (n,)."""
         if self.mapping == "isotonic":
-            from sklearn.isotonic import IsotonicRegression
-
-            curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p.cpu().numpy(), iou.cpu().numpy())
-            for buffer, knots in zip(self.knots, (curve.X_thresholds_, curve.y_thresholds_), strict=True):
-                buffer[k] = float(knots[-1])
+            for buffer, knots in zip(self.knots, rising(p, iou), strict=True):
+                buffer[k] = knots[-1]
                 buffer[k, 0] = 0  # from where it was fit down to 0, so that lower scores keep their order
-                buffer[k, 1 : len(knots) + 1] = torch.from_numpy(knots).to(buffer)
+                buffer[k, 1 : len(knots) + 1] = knots
             return
         z = logit(p)
         log_slope, bias = p.new_zeros(1), p.new_zeros(1)

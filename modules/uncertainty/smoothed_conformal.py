@@ -12,7 +12,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.capabilities import Classifier
-from modules.uncertainty.conformal import conformal_quantile, mondrian_quantiles, of_class
+from modules.uncertainty.conformal import check_alpha, conformal_quantile, mondrian_quantiles, of_class
 from modules.uncertainty.smoothing import mean_bounds, shifted
 from modules.uncertainty.trained import Trained
 
@@ -74,8 +74,7 @@ class SmoothedConformal(Trained):
         **parts: Any,
     ) -> None:
         super().__init__(spec, **parts)
-        if not 0 < alpha < 1:
-            raise UserError(f"model.alpha={alpha}: it is a share of records, in (0, 1).")
+        check_alpha(alpha)
         if sigma <= 0 or radius < 0 or draws < 1:
             raise UserError(f"model.sigma={sigma}, radius={radius}, draws={draws}: above 0, from 0, and from 1 on.")
         if not 0 <= error < 1:

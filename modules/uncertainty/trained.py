@@ -11,7 +11,6 @@ from torch import Tensor
 
 from compendium.config import locate
 from compendium.errors import UserError
-from compendium.restore import read_checkpoint
 from datamodules.batches import Labelled
 from datamodules.spec import DataSpec
 from modules.method import Method
@@ -105,5 +104,5 @@ class Trained(KeepingMethod):
             own, other = getattr(self.spec, name), getattr(predictor.spec, name)
             if own != other:
                 raise UserError(f"model.model={model} has the {name} {other}, these records {own}.")
-        held = read_checkpoint(model)
-        return predictor, {"method": held["method"], "hyper_parameters": dict(held["hyper_parameters"])}
+        name = f"{type(predictor).__module__}.{type(predictor).__qualname__}"
+        return predictor, {"method": name, "hyper_parameters": dict(predictor.hparams)}

@@ -58,16 +58,11 @@ class Isotonic(OneVsRest):
         self.register_buffer("q", even.clone())
 
     def fit(self, log_proba: Tensor, y: Tensor) -> None:
-        from sklearn.isotonic import IsotonicRegression
-
-        p, happened = log_proba.exp()[:, self.events].cpu(), self.happened(y).cpu()
+        p, happened = log_proba.exp()[:, self.events], self.happened(y)
         for event in range(p.shape[1]):
-            curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
-                p[:, event].numpy(), happened[:, event].numpy()
-            )
-            for buffer, knots in ((self.x, curve.X_thresholds_), (self.q, curve.y_thresholds_)):
-                buffer[event] = float(knots[-1])
-                buffer[event, : len(knots)] = torch.from_numpy(knots).to(buffer)
+            for buffer, knots in zip((self.x, self.q), rising(p[:, event], happened[:, event]), strict=True):
+                buffer[event] = knots[-1]
+                buffer[event, : len(knots)] = knots
 
     def frequency(self, p: Tensor) -> Tensor:
         return between(self.x, self.q, p.T).T
@@ -111,6 +106,14 @@ class Histogram(OneVsRest):
 
     def frequency(self, p: Tensor) -> Tensor:
         return self.q.gather(1, torch.searchsorted(self.edges, p.T.contiguous())).T
+
+
+def rising(p: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """The monotone function of p with the least squared error to targets in [0, 1], both (n,): its knots (m,) each."""
+    from sklearn.isotonic import IsotonicRegression
+
+    curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p.cpu().numpy(), target.cpu().numpy())
+    return torch.from_numpy(curve.X_thresholds_), torch.from_numpy(curve.y_thresholds_)
 
 
 def logit(p: Tensor) -> Tensor:
