@@ -178,19 +178,18 @@ def unrecorded(entry: Entry) -> list[str]:
 
 
 def how(entry: Entry) -> list[str]:
-    """Arms, seeds, tuning and deviations: as recorded, or as the claim has them now."""
+    """Arms and seeds as recorded, or as the claim has them now; the words about them are the claim's own."""
     claim, result = entry.claim, entry.result or {}
     seeds = ", ".join(map(str, result.get("seeds", claim.seeds)))
     stages = result.get("stages", claim.stages)
     overrides = recorded_arms(result) if result else arms(claim)
     rows = [(f"stage `{name}`", f"`{' '.join(text.split())}`") for name, text in stages.items()]
     rows += [(f"`{name}`", f"`{text}`") for name, text in overrides.items()]
-    deviations = result.get("deviations", claim.deviations)
-    tuning = escaped(result.get("tuning", claim.tuning))
+    tuning = escaped(claim.tuning)
     lines = ["## How it is run", "", f"Seeds {seeds}; the baseline is `{claim.compared_with}`.", ""]
     lines += [*table(("arm", "overrides of `train.py`"), rows), ""]
     lines += ["## Tuning", "", tuning or "Nothing is said of it.", "", "## Deviations from the paper", ""]
-    lines += [f"{place}. {escaped(' '.join(text.split()))}" for place, text in enumerate(deviations, 1)] or ["None."]
+    lines += [f"{place}. {escaped(' '.join(text.split()))}" for place, text in enumerate(claim.deviations, 1)] or ["None."]
     if "paper" in claim.scale:
         lines += ["", "The same claim with the paper's own data and network, where there are GPUs:", ""]
         lines += bash(f"{entry.command} scale=paper")

@@ -18,6 +18,7 @@ CONTRACTS = (
     "datamodules.batches",
     "modules.method",
     "modules.capabilities",
+    "modules.hashing",
     "callbacks.evaluation.base",
 )
 FOLDERS = {
