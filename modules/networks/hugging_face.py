@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from compendium.errors import UserError, did_you_mean
 from compendium.extras import require
-from datamodules.sources.checks import existing
+from compendium.hub import opened
 from modules.networks.hugging_face_cache import Past, Reread
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -87,7 +87,7 @@ class CausalLM(nn.Module):
         (self.context,), (self.vocabulary,) = in_shape, out_shape
         library, config = transformers(), dict(config or {})
         if pretrained is not None:
-            self.model = opened(library, pretrained, revision, config, DTYPES[dtype], dropout)
+            self.model = trained(library, pretrained, revision, config, DTYPES[dtype], dropout)
         else:
             if "model_type" not in config:
                 if width % heads:
@@ -195,18 +195,30 @@ class CausalLM(nn.Module):
         return [(name, layer) for name, layer in self.model.named_modules() if hasattr(layer, "get_delta_weight")]
 
     @torch.no_grad()
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write what `AutoModelForCausalLM.from_pretrained(folder)` opens; adapters are added to the weights."""
+    def plain_state(self) -> dict[str, Tensor]:
+        """The weights by the names that they have without adapters, which are added to them."""
         state = self.model.state_dict()
-        if self.adapted:
-            for name, layer in self.adapters():
-                weight = state[f"{name}.base_layer.weight"]
-                state[f"{name}.base_layer.weight"] = weight + layer.get_delta_weight("default").to(weight.dtype)
-            state = {
-                name.replace(".base_layer.", "."): weight for name, weight in state.items() if ".lora_" not in name
-            }
+        for name, layer in self.adapters():
+            weight = state[f"{name}.base_layer.weight"]
+            state[f"{name}.base_layer.weight"] = weight + layer.get_delta_weight("default").to(weight.dtype)
+        return {name.replace(".base_layer.", "."): weight for name, weight in state.items() if ".lora_" not in name}
+
+    def begin_as(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from the `plain_state` of another such model: adapters, which are nothing yet, stay beside it."""
+        own = {name.replace(".base_layer.", "."): name for name in self.model.state_dict() if ".lora_" not in name}
+        self.model.load_state_dict({own[name]: weight for name, weight in state.items()}, strict=False)
+
+    def save_pretrained(self, folder: str | Path, end: int | None = None) -> None:
+        """Write what `AutoModelForCausalLM.from_pretrained(folder)` opens; adapters are added to the weights.
+
+        Args:
+            folder: which is made where there is none.
+            end: the token that ends a text, where the model knows of none.
+        """
         transformers()
-        self.model.save_pretrained(folder, state_dict=state)
+        if end is not None and self.model.generation_config.eos_token_id is None:
+            self.model.config.eos_token_id = self.model.generation_config.eos_token_id = end
+        self.model.save_pretrained(folder, state_dict=self.plain_state())
 
 
 def transformers() -> Any:
@@ -242,54 +254,26 @@ def built(library: Any, values: Mapping[str, Any], dtype: torch.dtype, dropout: 
         return library.AutoModelForCausalLM.from_config(changed(config, {}, dropout), dtype=dtype)
 
 
-def opened(
+def trained(
     library: Any, name: str, revision: str | None, changes: Mapping[str, Any], dtype: torch.dtype, dropout: float
 ) -> Any:
     """A model of a folder or of the hub, all of whose weights are there."""
-    where = f"net.pretrained={name}"
-    local = name.startswith((".", "/", "~")) or Path(name).is_dir()
-    path = str(existing(name, "net.pretrained")) if local else name
-    from_ = {"revision": revision, "trust_remote_code": False}
 
-    def load(here: bool) -> Any:
-        config = library.AutoConfig.from_pretrained(path, local_files_only=here, **from_)
-        config = changed(config, changes, dropout)
-        return library.AutoModelForCausalLM.from_pretrained(
-            path, config=config, dtype=dtype, local_files_only=here, output_loading_info=True, **from_
-        )
+    def load(path: str, **options: Any) -> Any:
+        config = changed(library.AutoConfig.from_pretrained(path, **options), changes, dropout)
+        model = library.AutoModelForCausalLM
+        return model.from_pretrained(path, config=config, dtype=dtype, output_loading_info=True, **options)
 
-    with reported(f"{where} does not load"):
-        try:
-            model, info = load(True)
-        except OSError:
-            if local:
-                raise
-            reach_hub(where)
-            model, info = load(False)
+    options = {"revision": revision, "trust_remote_code": False}
+    with reported(f"net.pretrained={name} does not load"):
+        model, info = opened(load, name, "net.pretrained", "causal language model", **options)
     if missing := sorted(info["missing_keys"]):
         raise UserError(
-            f"{where} lacks weights: {', '.join(missing[:3])}"
+            f"net.pretrained={name} lacks weights: {', '.join(missing[:3])}"
             + (f" and {len(missing) - 3} more." if len(missing) > 3 else "."),
             "give a folder that save_pretrained wrote for a causal language model",
         )
     return model
-
-
-def reach_hub(where: str) -> None:
-    """Ask the hub for a sign of life, once: the library would ask for half a minute.
-
-    Raises:
-        UserError: there is none.
-    """
-    import huggingface_hub
-
-    try:
-        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
-    except Exception:  # of whichever library it sends requests with
-        raise UserError(
-            f"{where} is not on this machine, and the Hugging Face hub cannot be reached.",
-            "Or download it where there is a network, and give the folder: net.pretrained=FOLDER",
-        ) from None
 
 
 def changed(config: Any, changes: Mapping[str, Any], dropout: float) -> Any:

@@ -129,6 +129,21 @@ def test_adapters_alone_are_trained_and_without_them_it_is_the_model_as_it_was(f
     torch.testing.assert_close(again.get_submodule(name).weight, plain.weight + change)
 
 
+@pytest.mark.parametrize("before", [None, 2])
+@pytest.mark.parametrize("after", [None, 3])
+def test_it_goes_on_from_another_with_adapters_or_without(before, after):
+    first, ids = net(lora=before), texts()
+    for weight in first.parameters():
+        torch.nn.init.normal_(weight, std=0.3) if weight.dim() == 2 else None
+    second = net(seed=1, lora=after)
+    second.begin_as(first.plain_state())
+    with torch.no_grad():
+        torch.testing.assert_close(second(ids), first(ids), rtol=1e-4, atol=1e-4)
+        if after:
+            with second.without_adapter():  # what it goes on from is its reference
+                torch.testing.assert_close(second(ids), first(ids), rtol=1e-4, atol=1e-4)
+
+
 def test_what_is_written_without_adapters_is_the_model(folder, tmp_path):
     model = net(pretrained=str(folder))
     model.save_pretrained(tmp_path)
@@ -150,15 +165,25 @@ def test_a_checkpoint_opens_when_the_folder_is_gone(folder, tmp_path, lora):
     ids = torch.randint(16, (4, 2))
     with torch.no_grad():
         assert torch.equal(again.net(ids), parts.method.eval().net(ids))
-        assert torch.equal(again.reference(ids), parts.method.reference(ids))
-        assert not torch.equal(again.net(ids), again.reference(ids))
-    frozen = {name for name, weight in again.net.named_parameters() if not weight.requires_grad}
-    changed = {
-        name for name, weight in again.net.state_dict().items() if not weight.equal(again.reference.state_dict()[name])
-    }
-    assert changed
-    assert not changed & frozen
-    assert bool(frozen) == (lora is not None)
+        theirs = transformers.AutoModelForCausalLM.from_pretrained(folder)(ids).logits[..., :16]
+        for one in (parts.method, again):
+            with one.before() as reference:
+                torch.testing.assert_close(reference(ids), theirs)
+        assert not torch.allclose(again.net(ids), theirs, atol=1e-3)
+    assert (again.reference is None) == (lora is not None)
+
+
+def test_adapters_on_top_of_a_policy_leave_that_policy_as_the_reference(tmp_path):
+    small = ("net=hf", "net.width=16", "net.depth=1", "net.heads=2", "optimizer.lr=0.1")
+    first = trained(planned("preference/fine_tuning", tmp_path / "a", *small)).method.eval()
+    path = tmp_path / "a.ckpt"
+    torch.save(torch.load(next((tmp_path / "a").rglob("last.ckpt")), weights_only=True), path)
+    second = trained(planned("preference/pairwise", tmp_path / "b", *small, "net.lora=2", f"model.model={path}")).method
+    ids = torch.randint(16, (4, 2))
+    with torch.no_grad():
+        with second.eval().before() as reference:
+            assert torch.equal(reference(ids), first.net(ids))
+        assert not torch.allclose(second.net(ids), first.net(ids), atol=1e-3)
 
 
 def test_a_config_is_all_that_builds_it_again():
@@ -258,20 +283,10 @@ def test_folders_that_do_not_do(folder, tmp_path):
         pass
 
 
-def test_a_name_without_a_network_is_one_line_and_asked_for_once(monkeypatch, tmp_path, capfd):
-    import huggingface_hub
-
-    asked = []
-
-    class Nobody:
-        def head(self, url, **options):
-            asked.append(url)
-            raise OSError("no network")
-
-    monkeypatch.setattr(huggingface_hub, "get_session", Nobody)
+def test_a_name_without_a_network_is_one_line_at_once(monkeypatch, capfd):
+    monkeypatch.setattr("compendium.hub.answers", lambda endpoint: False)
     with pytest.raises(UserError, match="and the Hugging Face hub cannot be reached"):
         net(pretrained="nobody/no-such-model")
-    assert asked == [huggingface_hub.constants.ENDPOINT]
     assert capfd.readouterr() == ("", "")
 
 
