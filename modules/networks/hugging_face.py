@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from compendium.errors import UserError, did_you_mean
 from compendium.extras import require
@@ -18,6 +19,11 @@ from compendium.hub import opened
 from modules.networks.hugging_face_cache import Past, Reread
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+PORTION = 512
+"""Places whose logits are there at once, where there are many."""
+FEW = 2**22
+"""Logits that are kept for the way back rather than computed anew: 16 MiB in float32."""
 
 
 class CausalLM(nn.Module):
@@ -126,9 +132,14 @@ class CausalLM(nn.Module):
                 f"{where} reads {longest} tokens, and texts of the data have up to {self.context}.",
                 "take shorter texts, or a model that reads longer ones",
             )
-        if min(self.context, self.vocabulary) > 1:
-            with torch.no_grad(), reported(f"{where} does not run"):
-                one, other = self.eval()(torch.tensor([[0, 0], [0, 1]]))[:, 0].float()
+        with torch.no_grad(), reported(f"{where} does not run"):
+            ids = torch.tensor([[0, 0], [0, 1]])[:, : self.context].clamp_max(self.vocabulary - 1)
+            logits = self.eval()(ids)
+            last = self.model.get_output_embeddings()
+            # Some families scale their logits, or do not let them grow: these go through the model's own forward.
+            self.plain = last is not None and last(self.embed(ids))[..., : self.vocabulary].equal(logits)
+        if ids.shape[1] > 1:
+            one, other = logits[:, 0].float()
             if (one - other).abs().max() > 1e-3 * one.abs().max():
                 raise UserError(f"{where} is not causal: what it says of a token depends on those after it.")
 
@@ -144,6 +155,28 @@ class CausalLM(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """ids int64 (B, T), T up to the context -> logits (B, T, vocabulary) of each next token, in `dtype`."""
         return self.model(input_ids=ids, use_cache=False).logits[..., : self.vocabulary]
+
+    def token_log_probs(self, ids: Tensor, answer: Tensor) -> Tensor:
+        """See `modules.preference.policy.token_log_probs`: ln p of the tokens of answers (B, T - 1), 0 elsewhere.
+
+        What stands at t is of the token at t + 1. The last layer sees the answers' places alone, a portion at a time,
+        whose logits are computed anew on the way back: of all (B, T, vocabulary), a portion is there at once. In
+        float32 at least.
+        """
+        wanted = answer[:, 1:]
+        if not self.plain:
+            return torch.where(wanted, picked(self(ids[:, :-1]), ids[:, 1:]), 0.0)
+        hidden, token = self.embed(ids[:, :-1])[wanted], ids[:, 1:][wanted]
+        if len(hidden) * self.vocabulary <= FEW:
+            found = self.said(hidden, token)
+        else:
+            portions = zip(hidden.split(PORTION), token.split(PORTION), strict=True)
+            found = torch.cat([checkpoint(self.said, *portion, use_reentrant=False) for portion in portions])
+        return found.new_zeros(wanted.shape).masked_scatter(wanted, found)
+
+    def said(self, hidden: Tensor, token: Tensor) -> Tensor:
+        """Features before the last layer (n, features), and what came next int64 (n,) -> its ln p (n,)."""
+        return picked(self.model.get_output_embeddings()(hidden)[:, : self.vocabulary], token)
 
     def embed(self, ids: Tensor) -> Tensor:
         """ids int64 (B, T) -> features before the last layer (B, T, features), of each token and those before it."""
@@ -219,6 +252,12 @@ class CausalLM(nn.Module):
         if end is not None and self.model.generation_config.eos_token_id is None:
             self.model.config.eos_token_id = self.model.generation_config.eos_token_id = end
         self.model.save_pretrained(folder, state_dict=self.plain_state())
+
+
+def picked(logits: Tensor, token: Tensor) -> Tensor:
+    """Logits (..., vocabulary) and tokens int64 (...) -> ln p of these (...), float32 at least."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return logits.gather(-1, token[..., None]).squeeze(-1) - logits.logsumexp(-1)
 
 
 def transformers() -> Any:

@@ -97,8 +97,10 @@ def answer_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tenso
 def token_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor:
     """ids int64 (B, T) and which are the answer's, bool (B, T) -> ln p of each of its tokens (B, T - 1), 0 elsewhere.
 
-    What stands at t is of the token at t + 1. Float32 at least.
+    What stands at t is of the token at t + 1. Float32 at least. A network with a `token_log_probs` of its own is asked.
     """
+    if hasattr(net, "token_log_probs"):
+        return net.token_log_probs(ids, answer)  # type: ignore[operator]
     logits = net(ids[:, :-1])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     token = logits.gather(2, ids[:, 1:, None]).squeeze(2) - logits.logsumexp(2)

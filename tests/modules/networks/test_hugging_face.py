@@ -233,6 +233,32 @@ def test_activations_computed_anew_give_the_same_gradients():
     assert all(part.any() for part in gradients[0])
 
 
+@pytest.mark.parametrize("few", [0, 10**9])
+@pytest.mark.parametrize(
+    "arguments", [{"family": "gpt2"}, {"lora": 2}, {"family": "gemma2", "config": {"final_logit_softcapping": 0.5}}]
+)
+def test_answers_tokens_have_the_log_probabilities_and_gradients_of_all_logits(monkeypatch, few, arguments):
+    monkeypatch.setattr("modules.networks.hugging_face.FEW", few)
+    monkeypatch.setattr("modules.networks.hugging_face.PORTION", 5)
+    model = net(dtype="float64", **arguments)
+    torch.manual_seed(0)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3) if weight.dim() == 2 else None
+    ids = texts()
+    answer = torch.tensor([[2, 9], [5, 6], [1, 12]])
+    place = torch.arange(12)
+    answer = (place >= answer[:, :1]) & (place < answer[:, 1:])
+    expected = model(ids).log_softmax(2)[:, :-1].gather(2, ids[:, 1:, None])[..., 0] * answer[:, 1:]
+    found = model.token_log_probs(ids, answer)
+    assert model.plain == ("config" not in arguments)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    gradients = (torch.autograd.grad(one.square().sum(), weights, allow_unused=True) for one in (found, expected))
+    for mine, theirs in zip(*gradients, strict=True):
+        # Gemma's norms compute in float32, whatever it is asked for.
+        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10 if model.plain else 1e-5)
+
+
 def test_sizes_are_those_that_were_asked_for():
     model = net(context=9, vocabulary=21, family="gpt2", width=24, depth=3, heads=3)
     # GPT-2: embeddings, of a block 12 w^2 + 13 w, and the last norm.
