@@ -47,7 +47,7 @@ class Policy(Method, ABC):
         begun = Method.load_from_checkpoint(model)
         if not isinstance(begun, Policy):
             raise UserError(f"model.model={model} is a {type(begun).__name__}, no Policy.")
-        own, other = self.net.state_dict(), begun.net.state_dict()
+        own, other = plain_state(self.net), plain_state(begun.net)
         wrong = [name for name in own.keys() | other.keys() if name not in own or name not in other]
         wrong += [name for name in own.keys() & other.keys() if own[name].shape != other[name].shape]
         if wrong:
@@ -55,7 +55,7 @@ class Policy(Method, ABC):
                 f"model.model={model} has another network: {', '.join(sorted(wrong)[:3])}.",
                 "choose net= and data= as it was trained",
             )
-        self.net.load_state_dict(other)
+        getattr(self.net, "begin_as", self.net.load_state_dict)(other)
 
     def answer_log_probs(self, ids: Tensor, answer: Tensor) -> Tensor:
         """ids int64 (..., T) and which are the answer's, bool (..., T) -> ln pi(y | x) (...), float32 or more."""
@@ -78,6 +78,11 @@ class Policy(Method, ABC):
         """Prompts int64 (B, T), of `lengths` int64 (B,) -> `samples` answers to each, see `write`."""
         decoding = Decoding(temperature)
         return write(self.net, prompts, lengths, longest, end=end, samples=samples, decoding=decoding)
+
+
+def plain_state(net: torch.nn.Module) -> dict[str, Tensor]:
+    """A network's weights, adapters added to what they are beside, so that others go on from it with new ones."""
+    return net.plain_state() if hasattr(net, "plain_state") else net.state_dict()  # type: ignore[operator]
 
 
 def answer_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor:
