@@ -348,6 +348,18 @@ class PreferencePolicy(Protocol):
 
 
 @runtime_checkable
+class AnswerScorer(Protocol):
+    """What answers to prompts are thought to be worth."""
+
+    def answer_scores(self, ids: Tensor, answer: Tensor) -> Tensor:
+        """ids int64 (..., T), a prompt and its answer each, and which are the answer's, bool (..., T) -> scores (...).
+
+        float32 at least; differences of scores of answers to one prompt are logits of preferences between them.
+        """
+        ...
+
+
+@runtime_checkable
 class SequenceDensity(Protocol):
     """A likelihood of whole texts, or a lower bound of it."""
 
