@@ -360,6 +360,19 @@ class AnswerScorer(Protocol):
 
 
 @runtime_checkable
+class Chooser(Protocol):
+    """Choices among answers by a linear reward that was learned for each of several problems."""
+
+    def choose(self, items: Tensor, problem: Tensor) -> Tensor:
+        """Features of answers (B, A, D) in problems int64 (B,) -> which answer is chosen, int64 (B,)."""
+        ...
+
+    def reward_weights(self, problem: Tensor) -> Tensor:
+        """Problems int64 (B,) -> estimated weights of the features (B, D), float64."""
+        ...
+
+
+@runtime_checkable
 class SequenceDensity(Protocol):
     """A likelihood of whole texts, or a lower bound of it."""
 
