@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compendium.config import instantiate
 from datamodules.batches import Preferences, ScoredPairs
@@ -39,12 +39,14 @@ class PairwisePreference(Policy):
     targets = ("preference",)
 
     noted: Tensor
+    columns: ClassVar[int] = 2
+    """How many logarithms `log_probs` gives of a pair."""
 
     def __init__(self, spec: DataSpec | Mapping[str, Any], objective: Mapping[str, Any], **parts: Any) -> None:
         super().__init__(spec, **parts)
         self.objective: Objective = instantiate(objective, where="model.objective")
         self.reference = deepcopy(self.net).requires_grad_(False)
-        self.register_buffer("noted", torch.zeros(self.spec.sizes.get("train", 0), 2), persistent=False)
+        self.register_buffer("noted", torch.zeros(self.spec.sizes.get("train", 0), self.columns), persistent=False)
 
     def on_fit_start(self) -> None:
         """Ask the reference of all training pairs, always in the same portions: a continued run finds the same bits."""
@@ -53,14 +55,23 @@ class PairwisePreference(Policy):
         batch = self.trainer.datamodule.records("train")
         with torch.no_grad():
             parts = [
-                answer_log_probs(self.reference, ids.to(self.device), answers.to(self.device))
+                self.log_probs(self.reference, ids.to(self.device), answers.to(self.device))
                 for ids, answers in zip(batch.pairs.split(AT_ONCE), batch.answers.split(AT_ONCE), strict=True)
             ]
         self.noted.copy_(torch.cat(parts))
 
+    def log_probs(self, net: nn.Module, ids: Tensor, answers: Tensor) -> Tensor:
+        """ids int64 (B, 2, T) and which are answers', bool (B, 2, T) -> ln of a network's probabilities (B, columns):
+        those of the chosen and of the rejected answer come first.
+        """
+        return answer_log_probs(net, ids, answers)
+
     def pairs(self, batch: Preferences, noted: Tensor) -> Pairs:
-        """A batch, and ln pi_ref of its answers (B, 2) -> what objectives look at."""
-        log_pi = self.answer_log_probs(batch.pairs, batch.answers)
+        """A batch, and ln pi_ref of its answers (B, columns) -> what objectives look at."""
+        return self.beside(batch, self.log_probs(self.net, batch.pairs, batch.answers), noted)
+
+    def beside(self, batch: Preferences, log_pi: Tensor, noted: Tensor) -> Pairs:
+        """A batch, ln pi and ln pi_ref of its answers (B, columns) each -> what objectives look at."""
         scores = batch.scores.to(log_pi).unbind(1) if isinstance(batch, ScoredPairs) else ()
         return Pairs(*log_pi.unbind(1), *noted.unbind(1), *batch.answers.sum(2).to(log_pi).unbind(1), *scores)
 
@@ -69,7 +80,7 @@ class PairwisePreference(Policy):
 
     def preference_pairs(self, batch: Preferences) -> Pairs:
         """A batch of any split -> ln pi and ln pi_ref of both answers."""
-        return self.pairs(batch, answer_log_probs(self.reference, batch.pairs, batch.answers))
+        return self.pairs(batch, self.log_probs(self.reference, batch.pairs, batch.answers))
 
     def all_reference_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
         """Prompts int64 (P, T_p), answers int64 (A, T_a) -> ln pi_ref of each answer to each prompt (P, A)."""

@@ -32,10 +32,15 @@ class Policy(Method, ABC):
 
     def __init__(self, spec: DataSpec | Mapping[str, Any], model: str | None = None, **parts: Any) -> None:
         super().__init__(spec, **parts)
-        self.net = self.build(self.spec.shape, (self.spec.vocabulary,))
+        self.net = self.build(self.context, (self.spec.vocabulary,))
         if model is not None:
             self.begin_from(model)
             self.hparams["model"] = None  # its weights lie in this checkpoint, which opens without the other one
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        """How many tokens the network reads."""
+        return self.spec.shape
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor | dict[str, Tensor]:
@@ -66,15 +71,19 @@ class Policy(Method, ABC):
 
 
 def answer_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor:
-    """ids int64 (..., T) and which are the answer's, bool (..., T) -> ln of the answer's probability (...).
+    """ids int64 (..., T) and which are the answer's, bool (..., T) -> ln of the answer's probability (...)."""
+    return torch.where(answer[..., 1:], token_log_probs(net, ids), 0.0).sum(-1)
+
+
+def token_log_probs(net: torch.nn.Module, ids: Tensor) -> Tensor:
+    """ids int64 (..., T) -> ln of the probability of each token but the first, after those before it (..., T - 1).
 
     Differences of logarithms are taken in float32 at least, whatever the network computes in.
     """
-    flat, of_answer = ids.flatten(0, -2), answer.flatten(0, -2)[:, 1:]
+    flat = ids.flatten(0, -2)
     logits = net(flat[:, :-1])
     log_proba = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(2)
-    token = log_proba.gather(2, flat[:, 1:, None]).squeeze(2)
-    return torch.where(of_answer, token, 0.0).sum(1).view(ids.shape[:-1])
+    return log_proba.gather(2, flat[:, 1:, None]).squeeze(2).view(*ids.shape[:-1], -1)
 
 
 def all_log_probs(net: torch.nn.Module, prompts: Tensor, answers: Tensor) -> Tensor:
