@@ -172,6 +172,32 @@ class ScoredPairs(NamedTuple):
     scores: Tensor
 
 
+class OnlinePairs(NamedTuple):
+    """Preferences between answers that were just written: `row` is -1, and `by_reference` bool (B, 2) says which of the
+    answers the reference wrote, the others being the policy's own.
+    """
+
+    pairs: Tensor
+    answers: Tensor
+    row: Tensor
+    by_reference: Tensor
+
+
+class Rollouts(NamedTuple):
+    """Answers that the policy has written, K to each prompt, one after the other.
+
+    `ids` int64 (B K, T): prompt and answer, filled up to T; `answer` bool (B K, T), the tokens of the answer;
+    `log_probs` float (B K, T), ln of their probabilities when they were drawn; `reward` float (B K,), what the answers
+    are worth; `group` int64 (B K,), which of them answer the same prompt: 0 K times, 1 K times, ...
+    """
+
+    ids: Tensor
+    answer: Tensor
+    log_probs: Tensor
+    reward: Tensor
+    group: Tensor
+
+
 class SelectionTask(NamedTuple):
     """Problems of selection, B at once: which records of a pool have a target above `threshold` (B,)?
 

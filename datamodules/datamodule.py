@@ -21,6 +21,7 @@ from compendium.config import instantiate
 from compendium.errors import UserError
 from compendium.seeding import generator, seeded
 from datamodules.fit import check_fit
+from datamodules.ragged import Ragged
 from datamodules.source import Column, Records, Source, Truth
 from datamodules.spec import DataSpec
 
@@ -49,7 +50,7 @@ class DataModule(LightningDataModule):
 
     batch_type: ClassVar[type]
     kinds: ClassVar[tuple[str, ...]] = ("image", "vector")
-    targets: ClassVar[tuple[str | None, ...]] = (None, "class", "real", "mask", "points", "preference")
+    targets: ClassVar[tuple[str | None, ...]] = (None, "class", "real", "mask", "points", "preference", "answer")
     draws: tuple[str, ...] = ()
     """Splits for which `present` draws random numbers, from torch's global state, seeded for it."""
 
@@ -181,8 +182,7 @@ class DataModule(LightningDataModule):
     def split(self, records: Records) -> dict[str, Tensor]:
         """Row numbers per split: the source's own splits, and the missing ones cut from its training rows."""
         given = {name: rows for name, rows in records.splits.items() if len(rows)}
-        size = len(next(iter(records.columns.values()))) if records.columns else 0
-        pool = given.get("train", torch.arange(size))
+        pool = given.get("train", torch.arange(records.size))
         pool = pool[torch.randperm(len(pool), generator=generator(self.seed, "split"))]
         rows = {}
         total = len(pool)
@@ -226,7 +226,7 @@ class DataModule(LightningDataModule):
     def _columns_on(self, device: torch.device) -> dict[str, Column]:
         if device not in self._placed:
             self._placed[device] = {
-                name: column.to(device) if isinstance(column, Tensor) else column
+                name: column.to(device) if isinstance(column, Tensor | Ragged) else column
                 for name, column in self.columns.items()
             }
         return self._placed[device]
@@ -281,7 +281,7 @@ class Batches:
         columns = data._columns_on(device)
         plan = self._plan(epoch)
         draws = split in data.draws
-        in_memory = all(isinstance(column, Tensor) for column in columns.values())
+        in_memory = all(isinstance(column, Tensor | Ragged) for column in columns.values())
         for number in range(first, len(plan)):
             rows = plan[number]
             # In training each process draws for its own share; in evaluation all draw for the whole batch and take

@@ -18,6 +18,7 @@ TARGETS = {
     "mask": "a mask as its target",
     "points": "points as its target",
     "preference": "a preference as its target",
+    "answer": "an answer as its target",
     None: "no target",
 }
 

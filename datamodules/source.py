@@ -70,6 +70,37 @@ class Captions:
     reader: Reader | None = None
 
 
+Text = str | Sequence[Mapping[str, str]]
+"""A text, or the messages of a conversation, each with its `role` and its `content`."""
+
+
+class Judge(Protocol):
+    """Tells what answers are worth."""
+
+    def judge(self, prompts: Sequence[Text], answers: Sequence[str]) -> dict[str, Tensor]:
+        """n prompts and an answer to each -> `reward` float64 (n,), and by other names what it is made of."""
+        ...
+
+
+@dataclass
+class Dialogues:
+    """Prompts with answers, as text.
+
+    Attributes:
+        prompts: of N records.
+        answers: to each prompt, as many to all; where the target is a `preference`, the chosen one comes first.
+        scores: what the answers are worth (N, K), float, where somebody has scored them.
+        judge: who tells what any answer is worth, where somebody can.
+        preference: P(a is preferred to b) = sigma((r_a - r_b) / temperature) under that judge: the temperature.
+    """
+
+    prompts: Sequence[Text]
+    answers: Sequence[Sequence[Text]]
+    scores: Tensor | None = None
+    judge: Judge | None = None
+    preference: float = 1.0
+
+
 @dataclass
 class World:
     """What answers are worth, where all of them can be listed.
@@ -113,7 +144,8 @@ class Records:
         splits: row numbers of the splits that the source itself defines; the DataModule makes the missing ones.
         truth: the exact law, where the records were drawn from a known density.
         captions: of pictures, where there are any.
-        world: what answers are worth, where that is known.
+        dialogues: prompts with answers, as text; no columns.
+        world: what answers are worth, where all of them can be listed.
     """
 
     spec: DataSpec
@@ -122,7 +154,15 @@ class Records:
     splits: Mapping[str, Tensor] = field(default_factory=dict)
     truth: Truth | None = None
     captions: Captions | None = None
+    dialogues: Dialogues | None = None
     world: World | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of records; 0 of documents."""
+        if self.columns:
+            return len(next(iter(self.columns.values())))
+        return 0 if self.dialogues is None else len(self.dialogues.prompts)
 
 
 class Source(ABC):

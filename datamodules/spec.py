@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Kind = Literal["image", "vector", "text"]
-Target = Literal["class", "real", "mask", "points", "preference"]
+Target = Literal["class", "real", "mask", "points", "preference", "answer"]
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,10 @@ class DataSpec:
         name: the source's own name, for titles and messages.
         kind: what one record's `x` is: an `image` (channels, height, width), a `vector` (features,) or `text`.
         shape: shape of one `x` as the method receives it, without the batch dimension.
-        target: what `y` is: a `class` index, a `real` number, or None where records carry no target. A `preference`
-            says which of two answers is better. A `mask` is a class index at every pixel; what else is known of such
-            pictures stands in further columns of the source. `points` are places in a picture.
+        target: what `y` is: a `class` index, a `real` number, or None where records carry no target. An `answer` goes
+            with a prompt, a `preference` says which of two answers is better. A `mask` is a class index at every pixel;
+            what else is known of such pictures stands in further columns of the source. `points` are places in a
+            picture.
         classes: class names in the order of their indices; empty unless `target` is `class` or `mask`, where the first
             one is the background.
         features: column names of a `vector`; empty where they have none.

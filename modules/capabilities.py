@@ -365,6 +365,50 @@ class PreferencePolicy(Protocol):
 
 
 @runtime_checkable
+class AnswerWriter(Protocol):
+    """Answers to prompts, one token after the other."""
+
+    def write_answers(
+        self,
+        prompts: Tensor,
+        lengths: Tensor,
+        longest: int,
+        *,
+        end: int | None = None,
+        samples: int = 1,
+        temperature: float = 1.0,
+    ) -> Any:
+        """Prompts int64 (B, T) of `lengths` (B,) -> `modules.language.generation.Written`, see `write` there."""
+        ...
+
+
+@runtime_checkable
+class ReferencedWriter(Protocol):
+    """A policy that began as another one, which writes, too."""
+
+    def write_reference_answers(self, prompts: Tensor, lengths: Tensor, longest: int, *, end: int | None = None) -> Any:
+        """See `AnswerWriter`."""
+        ...
+
+    def answer_log_probs(self, ids: Tensor, answer: Tensor) -> Tensor:
+        """Ids int64 (..., T), and which are the answer's, bool (..., T) -> ln pi(y | x) (...)."""
+        ...
+
+    def reference_log_probs(self, ids: Tensor, answer: Tensor) -> Tensor:
+        """The same of the policy that it began as (...)."""
+        ...
+
+
+@runtime_checkable
+class AnswerScorer(Protocol):
+    """What answers are worth."""
+
+    def answer_scores(self, ids: Tensor, answer: Tensor) -> Tensor:
+        """Ids int64 (..., T), and which are the answer's, bool (..., T) -> scores (...), float32."""
+        ...
+
+
+@runtime_checkable
 class SequenceDensity(Protocol):
     """A likelihood of whole texts, or a lower bound of it."""
 

@@ -189,7 +189,8 @@ def how(entry: Entry) -> list[str]:
     lines = ["## How it is run", "", f"Seeds {seeds}; the baseline is `{claim.compared_with}`.", ""]
     lines += [*table(("arm", "overrides of `train.py`"), rows), ""]
     lines += ["## Tuning", "", tuning or "Nothing is said of it.", "", "## Deviations from the paper", ""]
-    lines += [f"{place}. {escaped(' '.join(text.split()))}" for place, text in enumerate(claim.deviations, 1)] or ["None."]
+    deviations = [f"{place}. {escaped(' '.join(text.split()))}" for place, text in enumerate(claim.deviations, 1)]
+    lines += deviations or ["None."]
     if "paper" in claim.scale:
         lines += ["", "The same claim with the paper's own data and network, where there are GPUs:", ""]
         lines += bash(f"{entry.command} scale=paper")

@@ -1,4 +1,4 @@
-"""Text as token ids, without a library: bytes, characters, and the words of captions."""
+"""Text as token ids, without a library: bytes, characters, and words."""
 
 from __future__ import annotations
 
@@ -28,11 +28,16 @@ class Tokenizer(Protocol):
         """Ids (T,) -> text."""
         ...
 
+    def pieces(self) -> list[str]:
+        """What each id stands for, as a tokenizer of Hugging Face has it."""
+        ...
+
 
 class Bytes:
     """The 256 bytes of UTF-8; nothing is unknown."""
 
     vocabulary = 256
+    splits = "bytes"
 
     def __init__(self, text: str = "") -> None:
         """`text` is not looked at: there is nothing to learn."""
@@ -43,6 +48,12 @@ class Bytes:
     def decode(self, ids: Tensor) -> str:
         return bytes(ids.tolist()).decode("utf-8", "replace")
 
+    def pieces(self) -> list[str]:
+        # GPT-2's letters for bytes: those that can be seen stand for themselves, the others for letters from 256 on.
+        seen = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        others = iter(range(256, 512))
+        return [chr(byte if byte in seen else next(others)) for byte in range(256)]
+
 
 class Characters:
     """The characters of a text: 0 is the separator, 1 any character that the text lacks, the others by code point.
@@ -52,6 +63,7 @@ class Characters:
     """
 
     UNKNOWN = "\ufffd"
+    splits = "characters"
 
     def __init__(self, text: str) -> None:
         self.characters = sorted(set(text) - {SEPARATOR, self.UNKNOWN})
@@ -64,8 +76,41 @@ class Characters:
         return torch.from_numpy(self.table[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")])
 
     def decode(self, ids: Tensor) -> str:
-        alphabet = [SEPARATOR, self.UNKNOWN, *self.characters]
+        alphabet = self.pieces()
         return "".join(alphabet[index] for index in ids.tolist())
+
+    def pieces(self) -> list[str]:
+        return [SEPARATOR, self.UNKNOWN, *self.characters]
+
+
+class SpacedWords:
+    """What stands between spaces: 0 is the separator, 1 any word that a text lacks, the others in their order.
+
+    Args:
+        text: the training text.
+    """
+
+    UNKNOWN = "\ufffd"
+    splits = "words"
+
+    def __init__(self, text: str) -> None:
+        self.words = [SEPARATOR, self.UNKNOWN, *sorted(set(self.split(text)) - {SEPARATOR, self.UNKNOWN})]
+        self.ids = {word: index for index, word in enumerate(self.words)}
+        self.vocabulary = len(self.words)
+
+    @staticmethod
+    def split(text: str) -> list[str]:
+        """Text -> its words and separators."""
+        return re.findall(r"\0|[^\s\0]+", text)
+
+    def encode(self, text: str) -> Tensor:
+        return torch.tensor([self.ids.get(word, 1) for word in self.split(text)], dtype=torch.int32)
+
+    def decode(self, ids: Tensor) -> str:
+        return " ".join(self.words[index] for index in ids.tolist())
+
+    def pieces(self) -> list[str]:
+        return self.words
 
 
 class Words:
@@ -96,4 +141,8 @@ class Words:
         return " ".join(self.words[index] for index in ids.tolist() if index > 0)
 
 
-TOKENIZERS = {"byte": Bytes, "character": Characters}
+TOKENIZERS: dict[str, type[Bytes | Characters | SpacedWords]] = {
+    "byte": Bytes,
+    "character": Characters,
+    "word": SpacedWords,
+}

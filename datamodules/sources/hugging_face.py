@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 
 from compendium.errors import UserError
 from compendium.extras import require
+from compendium.hub import is_local, reachable_or_offline
 from datamodules.source import Records, Source
 from datamodules.sources.checks import existing, known, not_empty, several_classes
 from datamodules.sources.decoding import Pictures, channels_checked
@@ -74,7 +76,7 @@ class HuggingFace(Source):
 
     def load(self) -> Records:
         library = require("datasets", extra="hub", needed_by=f"data.name={self.name}")
-        parts = self._splits(self._loaded(library))
+        parts = self.parts(self.loaded(library))
         for split, part in parts.items():
             not_empty(len(part), f"{self.name}, split '{split}'")
         features = parts["train"].features
@@ -101,12 +103,15 @@ class HuggingFace(Source):
     def _title(self) -> str:
         return self.name.rstrip("/").rsplit("/", 1)[-1]
 
-    def _loaded(self, library: Any) -> Mapping[str, Any]:
+    def loaded(self, library: Any) -> Mapping[str, Any]:
+        """The data set, by its own split names; `library` is `datasets`."""
         name, revision = self.name, self.revision
-        if name.startswith((".", "/", "~")) or Path(name).is_dir():
+        if is_local(name):
             name, revision = str(existing(name, "data.name")), None
+        asking = contextlib.nullcontext() if is_local(name) else reachable_or_offline()
         try:
-            return library.load_dataset(name, self.config, revision=revision, cache_dir=self.cache_dir)
+            with asking:
+                return library.load_dataset(name, self.config, revision=revision, cache_dir=self.cache_dir)
         except ConnectionError:
             raise UserError(
                 f"data.name={name} is not on this machine, and the Hugging Face hub cannot be reached.", MEND
@@ -116,7 +121,8 @@ class HuggingFace(Source):
             config = "" if self.config is None else f" data.config={self.config}"
             raise UserError(f"data.name={name}{config} does not load: {first}") from None
 
-    def _splits(self, loaded: Mapping[str, Any]) -> dict[str, Any]:
+    def parts(self, loaded: Mapping[str, Any]) -> dict[str, Any]:
+        """The data set by our split names; those that there are."""
         parts = {}
         for split, names in SPLITS.items():
             name = self.splits.get(split, next((name for name in names if name in loaded), None))

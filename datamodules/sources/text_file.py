@@ -96,7 +96,7 @@ class JsonLines(Source):
 
     def load(self) -> Records:
         path = existing(self.path)
-        numbered = list(self._objects(path))
+        numbered = list(self.objects(path))
         not_empty(numbered, str(path), "Each line is a JSON object.")
         lines, objects = zip(*numbered, strict=True)
         if self.x is None:
@@ -123,7 +123,8 @@ class JsonLines(Source):
         return Records(DataSpec(name=path.stem, kind="vector", shape=shape, target=target, classes=classes), columns)
 
     @staticmethod
-    def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The objects of a file, each with the number of its line."""
         with path.open(encoding="utf-8-sig", errors="strict") as file:
             try:
                 for number, line in enumerate(file, 1):

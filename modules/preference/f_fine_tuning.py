@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from compendium.errors import UserError, did_you_mean
 from datamodules.batches import Demonstrations
 from datamodules.spec import DataSpec
 from modules.preference.fine_tuning import FineTuning
-from modules.preference.policy import all_log_probs, answer_log_probs
+from modules.preference.referenced import Referenced
 
 # phi, the least x at which it is taken as it is, and phi' there: below, its tangent goes on.
 DIVERGENCES = {
@@ -25,7 +24,7 @@ DIVERGENCES = {
 }
 
 
-class FFineTuning(FineTuning):
+class FFineTuning(Referenced, FineTuning):
     """Imitation of answers by an implicit reward, which is beta ln pi / pi_ref as in DPO.
 
         loss = -(sum over answers of phi(x) / beta) / (number of their tokens),   x = beta ln pi(y | x) / pi_ref(y | x)
@@ -70,17 +69,11 @@ class FFineTuning(FineTuning):
         if not beta > 0:
             raise UserError(f"model.beta={beta}: it is above 0.")
         self.divergence, self.beta = divergence, beta
-        self.reference = deepcopy(self.net).requires_grad_(False)
 
     def loss(self, batch: Demonstrations) -> Tensor:
-        with torch.no_grad():
-            noted = answer_log_probs(self.reference, batch.ids, batch.answer)
+        noted = self.reference_log_probs(batch.ids, batch.answer)
         x = self.beta * (self.answer_log_probs(batch.ids, batch.answer) - noted)
         return -phi(self.divergence, x).sum() / (self.beta * batch.answer.sum())
-
-    def all_reference_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
-        """Prompts int64 (P, T_p), answers int64 (A, T_a) -> ln pi_ref of each answer to each prompt (P, A)."""
-        return all_log_probs(self.reference, prompts, answers)
 
 
 def phi(divergence: str, x: Tensor) -> Tensor:

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from compendium.config import instantiate
-from datamodules.batches import Preferences, ScoredPairs
+from datamodules.batches import OnlinePairs, Preferences, ScoredPairs
 from datamodules.spec import DataSpec
 from modules.preference.objectives.base import Objective, Pairs
-from modules.preference.policy import Policy, all_log_probs, answer_log_probs
+from modules.preference.policy import answer_log_probs
+from modules.preference.referenced import Referenced
 
 AT_ONCE = 1024
 """Pairs of which the reference is asked at once."""
 
 
-class PairwisePreference(Policy):
+class PairwisePreference(Referenced):
     """A policy that goes on from a reference pi_ref, by an objective of ln pi and ln pi_ref of both answers.
 
-    Both answers go through the network in one pass. The reference is the policy as it begins, whose ln pi_ref of all
-    training pairs is computed once, when training starts.
+    Both answers go through the network in one pass. The reference is the policy as it begins. Its ln pi_ref of all
+    training pairs is computed once, when training starts, unless these are written while it trains.
 
     Args:
         spec: text with preferences.
@@ -40,48 +40,60 @@ class PairwisePreference(Policy):
 
     noted: Tensor
     columns: ClassVar[int] = 2
-    """How many logarithms `log_probs` gives of a pair."""
+    """How many logarithms `pair_log_probs` gives."""
+    asks_anew = False
 
     def __init__(self, spec: DataSpec | Mapping[str, Any], objective: Mapping[str, Any], **parts: Any) -> None:
         super().__init__(spec, **parts)
         self.objective: Objective = instantiate(objective, where="model.objective")
-        self.reference = deepcopy(self.net).requires_grad_(False)
         self.register_buffer("noted", torch.zeros(self.spec.sizes.get("train", 0), self.columns), persistent=False)
 
     def on_fit_start(self) -> None:
         """Ask the reference of all training pairs, always in the same portions: a continued run finds the same bits."""
-        if not self.objective.needs_reference:
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.asks_anew = getattr(data, "fresh", False)
+        if self.asks_anew or not self.objective.needs_reference:
             return
-        batch = self.trainer.datamodule.records("train")
-        with torch.no_grad():
-            parts = [
-                self.log_probs(self.reference, ids.to(self.device), answers.to(self.device))
-                for ids, answers in zip(batch.pairs.split(AT_ONCE), batch.answers.split(AT_ONCE), strict=True)
-            ]
-        self.noted.copy_(torch.cat(parts))
+        rows = data.rows["train"]
+        self.noted.copy_(torch.cat([self._asked(data, part) for part in rows.split(AT_ONCE)]))
 
-    def log_probs(self, net: nn.Module, ids: Tensor, answers: Tensor) -> Tensor:
+    @torch.no_grad()
+    def _asked(self, data: Any, rows: Tensor) -> Tensor:
+        batch = data.present(data.take(data.columns, rows, "validation"), "validation")
+        return self.noted_log_probs(batch.pairs.to(self.device), batch.answers.to(self.device))
+
+    def pair_log_probs(self, net: nn.Module, ids: Tensor, answers: Tensor) -> Tensor:
         """ids int64 (B, 2, T) and which are answers', bool (B, 2, T) -> ln of a network's probabilities (B, columns):
         those of the chosen and of the rejected answer come first.
         """
         return answer_log_probs(net, ids, answers)
 
+    def noted_log_probs(self, ids: Tensor, answers: Tensor) -> Tensor:
+        """The same of the reference, without gradients."""
+        with self.before() as net:
+            return self.pair_log_probs(net, ids, answers).detach()
+
     def pairs(self, batch: Preferences, noted: Tensor) -> Pairs:
         """A batch, and ln pi_ref of its answers (B, columns) -> what objectives look at."""
-        return self.beside(batch, self.log_probs(self.net, batch.pairs, batch.answers), noted)
+        return self.beside(batch, self.pair_log_probs(self.net, batch.pairs, batch.answers), noted)
 
     def beside(self, batch: Preferences, log_pi: Tensor, noted: Tensor) -> Pairs:
         """A batch, ln pi and ln pi_ref of its answers (B, columns) each -> what objectives look at."""
-        scores = batch.scores.to(log_pi).unbind(1) if isinstance(batch, ScoredPairs) else ()
-        return Pairs(*log_pi.unbind(1), *noted.unbind(1), *batch.answers.sum(2).to(log_pi).unbind(1), *scores)
+        scores = batch.scores.to(log_pi).unbind(1) if isinstance(batch, ScoredPairs) else (None, None)
+        by_reference = batch.by_reference.unbind(1) if isinstance(batch, OnlinePairs) else (None, None)
+        lengths = batch.answers.sum(2).to(log_pi).unbind(1)
+        return Pairs(*log_pi.unbind(1), *noted.unbind(1), *lengths, *scores, *by_reference)
 
     def loss(self, batch: Preferences) -> Tensor | dict[str, Tensor]:
-        return self.objective(self.pairs(batch, self.noted[batch.row]))
+        pairs = self.referenced_pairs(batch) if self.asks_anew else self.pairs(batch, self.noted[batch.row])
+        return self.objective(pairs)
+
+    def referenced_pairs(self, batch: Preferences) -> Pairs:
+        """A batch -> what objectives look at; the reference is asked where they need it."""
+        if not self.objective.needs_reference:
+            return self.pairs(batch, torch.zeros(len(batch.pairs), self.columns, device=batch.pairs.device))
+        return self.pairs(batch, self.noted_log_probs(batch.pairs, batch.answers))
 
     def preference_pairs(self, batch: Preferences) -> Pairs:
         """A batch of any split -> ln pi and ln pi_ref of both answers."""
-        return self.pairs(batch, self.log_probs(self.reference, batch.pairs, batch.answers))
-
-    def all_reference_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
-        """Prompts int64 (P, T_p), answers int64 (A, T_a) -> ln pi_ref of each answer to each prompt (P, A)."""
-        return all_log_probs(self.reference, prompts, answers)
+        return self.pairs(batch, self.noted_log_probs(batch.pairs, batch.answers))

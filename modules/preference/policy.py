@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
+from modules.language.generation import Decoding, Written, write
 from modules.method import Method
 
 
@@ -69,21 +70,39 @@ class Policy(Method, ABC):
         """Prompts int64 (P, T_p), answers int64 (A, T_a) -> ln pi of each answer to each prompt (P, A)."""
         return all_log_probs(self.net, prompts, answers)
 
+    def write_answers(
+        self,
+        prompts: Tensor,
+        lengths: Tensor,
+        longest: int,
+        *,
+        end: int | None = None,
+        samples: int = 1,
+        temperature: float = 1.0,
+    ) -> Written:
+        """Prompts int64 (B, T), of `lengths` int64 (B,) -> `samples` answers to each, see `write`."""
+        decoding = Decoding(temperature)
+        return write(self.net, prompts, lengths, longest, end=end, samples=samples, decoding=decoding)
+
 
 def answer_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor:
-    """ids int64 (..., T) and which are the answer's, bool (..., T) -> ln of the answer's probability (...)."""
-    return torch.where(answer[..., 1:], token_log_probs(net, ids), 0.0).sum(-1)
-
-
-def token_log_probs(net: torch.nn.Module, ids: Tensor) -> Tensor:
-    """ids int64 (..., T) -> ln of the probability of each token but the first, after those before it (..., T - 1).
+    """ids int64 (..., T) and which are the answer's, bool (..., T) -> ln of the answer's probability (...).
 
     Differences of logarithms are taken in float32 at least, whatever the network computes in.
     """
-    flat = ids.flatten(0, -2)
-    logits = net(flat[:, :-1])
-    log_proba = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(2)
-    return log_proba.gather(2, flat[:, 1:, None]).squeeze(2).view(*ids.shape[:-1], -1)
+    flat, of_answer = ids.flatten(0, -2), answer.flatten(0, -2)
+    return token_log_probs(net, flat, of_answer).sum(1).view(ids.shape[:-1])
+
+
+def token_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor:
+    """ids int64 (B, T) and which are the answer's, bool (B, T) -> ln p of each of its tokens (B, T - 1), 0 elsewhere.
+
+    What stands at t is of the token at t + 1. Float32 at least.
+    """
+    logits = net(ids[:, :-1])
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    token = logits.gather(2, ids[:, 1:, None]).squeeze(2) - logits.logsumexp(2)
+    return torch.where(answer[:, 1:], token, 0.0)
 
 
 def all_log_probs(net: torch.nn.Module, prompts: Tensor, answers: Tensor) -> Tensor:

@@ -38,10 +38,10 @@ class SelfImproving(PairwisePreference):
     def context(self) -> tuple[int, ...]:
         return (2 * self.spec.shape[0] - 1,)
 
-    def log_probs(self, net: nn.Module, ids: Tensor, answers: Tensor) -> Tensor:
+    def pair_log_probs(self, net: nn.Module, ids: Tensor, answers: Tensor) -> Tensor:
         """ln of pi(w | x), pi(l | x), then of pi(w | x, w), pi(l | x, w), pi(w | x, l), pi(l | x, l) (B, 6)."""
         texts, old, new = one_after_another(ids, answers)
-        token = token_log_probs(net, texts)
+        token = token_log_probs(net, texts.flatten(0, 2), (old | new).flatten(0, 2)).view(*texts.shape[:3], -1)
         first = torch.where(old[..., 1:], token, 0.0).sum(-1).diagonal(dim1=1, dim2=2)  # (B, 2)
         second = torch.where(new[..., 1:], token, 0.0).sum(-1)  # (B, 2, 2)
         return torch.cat([first, second.flatten(1)], 1)

@@ -35,7 +35,7 @@ def test_one_pass_is_each_answer_after_each_other_one():
             ids[row, place, : len(text)] = torch.tensor(text)
             mask[row, place, len(prompt) : len(text)] = True
     with torch.no_grad():
-        found = SelfImproving.log_probs(None, net, ids, mask)
+        found = SelfImproving.pair_log_probs(None, net, ids, mask)
         for row, (prompt, (one, other)) in enumerate(zip(prompts, answers, strict=True)):
             expected = [by_hand(net, prompt, one), by_hand(net, prompt, other)]
             expected += [by_hand(net, prompt + old, new) for old in (one, other) for new in (one, other)]
@@ -55,7 +55,7 @@ def test_its_minimum_is_near_the_solution_of_the_game_whoever_wrote_the_answers(
     step = torch.optim.LBFGS(method.net.parameters(), max_iter=30, line_search_fn="strong_wolfe")
 
     with torch.no_grad():
-        noted = method.log_probs(method.reference, batch.pairs, batch.answers)
+        noted = method.noted_log_probs(batch.pairs, batch.answers)
 
     def closure():
         step.zero_grad()

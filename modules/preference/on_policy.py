@@ -1,0 +1,53 @@
+"""Policies that learn from answers that they write themselves: what their methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compendium.errors import UserError
+from datamodules.batches import Rollouts
+from datamodules.spec import DataSpec
+from modules.preference.referenced import Referenced
+
+
+class OnPolicy(Referenced):
+    """max over pi of E r(x, y) - beta KL(pi | pi_ref), by answers that pi itself has written (datamodule=rollouts).
+
+    Args:
+        spec: text with answers.
+        beta: at least 0, in units of the reward.
+        clip: c, in (0, 1): a token's gain is min(ratio A, clip(ratio, 1 - c, 1 + c) A) with ratio = pi / pi_old and A
+            its advantage (Schulman et al. 2017); None: ratio A.
+        parts: see `Referenced`.
+
+    Raises:
+        UserError: a value out of range, see `Policy`.
+    """
+
+    batch_type = Rollouts
+    targets = ("answer", "preference")
+
+    def __init__(
+        self, spec: DataSpec | Mapping[str, Any], beta: float = 0.05, clip: float | None = 0.2, **parts: Any
+    ) -> None:
+        super().__init__(spec, **parts)
+        if beta < 0 or (clip is not None and not 0 < clip < 1):
+            raise UserError(f"model.beta={beta} model.clip={clip}: at least 0, and in (0, 1).")
+        self.beta, self.clip = beta, clip
+
+    def gain(self, log_ratio: Tensor, advantage: Tensor) -> Tensor:
+        """ln pi / pi_old of tokens (n, T), and advantages (n, 1) or (n, T) -> what each token gains (n, T)."""
+        ratio = log_ratio.exp()
+        if self.clip is None:
+            return ratio * advantage
+        return torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage)
+
+    def total_loss(self, batch: Any) -> Tensor:
+        value = super().total_loss(batch)
+        self.terms["reward"] = batch.reward.mean()
+        self.terms["answer_length"] = batch.answer.sum(1).float().mean()
+        return value
