@@ -33,10 +33,15 @@ class Policy(Method, ABC):
 
     def __init__(self, spec: DataSpec | Mapping[str, Any], model: str | None = None, **parts: Any) -> None:
         super().__init__(spec, **parts)
-        self.net = self.build(self.spec.shape, (self.spec.vocabulary,))
+        self.net = self.build(self.context, (self.spec.vocabulary,))
         if model is not None:
             begin_from(model, self.net)
             self.hparams["model"] = None  # its weights lie in this checkpoint, which opens without the other one
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        """How many tokens the network reads."""
+        return self.spec.shape
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor | dict[str, Tensor]:
