@@ -109,7 +109,11 @@ def token_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor
 
     What stands at t is of the token at t + 1. Float32 at least.
     """
-    logits = net(ids[:, :-1])
+    return log_probs_of(net(ids[:, :-1]), ids, answer)
+
+
+def log_probs_of(logits: Tensor, ids: Tensor, answer: Tensor) -> Tensor:
+    """The same from the network's logits (B, T - 1, vocabulary)."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     token = logits.gather(2, ids[:, 1:, None]).squeeze(2) - logits.logsumexp(2)
     return torch.where(answer[:, 1:], token, 0.0)

@@ -41,8 +41,8 @@ def test_it_ends_near_the_optimum_of_the_divergence(alpha, tmp_path):
     run = planned(
         "preference/pairwise", tmp_path, "data.train=6000", "data.prompts=2", "data.answers=4", "objective=xpo",
         "datamodule=online_preferences", "datamodule.second=reference", "datamodule.keep=null",
-        "datamodule.batch_size=300", "datamodule.passes=10", "trainer.limit_train_batches=1.0", "model.objective.beta=1.0", "optimizer.lr=0.1",
-        f"model.objective.alpha={alpha}",
+        "datamodule.batch_size=300", "datamodule.passes=10", "trainer.limit_train_batches=1.0",
+        "model.objective.beta=1.0", "optimizer.lr=0.1", f"model.objective.alpha={alpha}",
     )  # fmt: skip
     parts = trained(run)
     world = parts.data.world
