@@ -172,6 +172,26 @@ class ScoredPairs(NamedTuple):
     scores: Tensor
 
 
+class Rankings(NamedTuple):
+    """Answers in the order of preference, the best first: `ranked` float (B, K, D), features of each, and `problem`
+    int64 (B,), which of several problems the ranking belongs to.
+    """
+
+    ranked: Tensor
+    problem: Tensor
+
+
+class Choices(NamedTuple):
+    """Answers to choose from: `items` float (B, A, D), features, in the problem `problem` int64 (B,).
+
+    `weight` float64 (B, D) is for evaluations alone: an answer with features f is worth <weight, f>.
+    """
+
+    items: Tensor
+    problem: Tensor
+    weight: Tensor
+
+
 class OnlinePairs(NamedTuple):
     """Preferences between answers that were just written: `row` is -1, and `by_reference` bool (B, 2) says which of the
     answers the reference wrote, the others being the policy's own.

@@ -339,6 +339,23 @@ class ReferencedPolicy(Protocol):
 
 
 @runtime_checkable
+class RevisingPolicy(Protocol):
+    """A policy that also revises answers, and the one that it began as."""
+
+    def all_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """See `AnswerPolicy`."""
+        ...
+
+    def all_reference_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """See `ReferencedPolicy`."""
+        ...
+
+    def all_revision_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """Prompts int64 (P, T_p), answers int64 (A, T_a) -> ln pi(y | x, y') of each y after each y', (P, A, A)."""
+        ...
+
+
+@runtime_checkable
 class PreferencePolicy(Protocol):
     """Probabilities of two answers to the same prompt."""
 
@@ -384,10 +401,26 @@ class ReferencedWriter(Protocol):
 
 @runtime_checkable
 class AnswerScorer(Protocol):
-    """What answers are worth."""
+    """What answers to prompts are thought to be worth."""
 
     def answer_scores(self, ids: Tensor, answer: Tensor) -> Tensor:
-        """Ids int64 (..., T), and which are the answer's, bool (..., T) -> scores (...), float32."""
+        """ids int64 (..., T), a prompt and its answer each, and which are the answer's, bool (..., T) -> scores (...).
+
+        float32 at least; differences of scores of answers to one prompt are logits of preferences between them.
+        """
+        ...
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """Choices among answers by a linear reward that was learned for each of several problems."""
+
+    def choose(self, items: Tensor, problem: Tensor) -> Tensor:
+        """Features of answers (B, A, D) in problems int64 (B,) -> which answer is chosen, int64 (B,)."""
+        ...
+
+    def reward_weights(self, problem: Tensor) -> Tensor:
+        """Problems int64 (B,) -> estimated weights of the features (B, D), float64."""
         ...
 
 

@@ -106,7 +106,8 @@ class Method(LightningModule):
         A network that begins with files says in `settled` what its config changes to, so that it can be built again
         without them: checkpoints keep that config.
         """
-        net, kind = self._net, self.net_kind or self.spec.kind
+        net: Any = self._net
+        kind = self.net_kind or self.spec.kind
         if isinstance(net, nn.Module):
             return net
         if net is None:
@@ -122,8 +123,8 @@ class Method(LightningModule):
         check_shapes(locate(str(net["_target_"]), "net"), in_shape=tuple(in_shape), out_shape=tuple(out_shape))
         built = instantiate(net, where="net", in_shape=tuple(in_shape), out_shape=tuple(out_shape), **arguments)
         if hasattr(built, "settled"):  # a checkpoint opens without the files that the network began with
-            own = {**net, **built.settled}
-            self.hparams["net"] = own if net is self._net else {**self._net, kind: own}
+            own = dict(net) | built.settled
+            self.hparams["net"] = own if "_target_" in self._net else {**self._net, kind: own}  # type: ignore[operator,dict-item]
         return built
 
     # What Lightning calls

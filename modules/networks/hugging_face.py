@@ -182,6 +182,11 @@ class CausalLM(nn.Module):
         """ids int64 (B, T) -> features before the last layer (B, T, features), of each token and those before it."""
         return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
 
+    def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """ids int64 (B, T) -> features (B, T, features), as `embed`, and logits (B, T, vocabulary), in one pass."""
+        told = self.model(input_ids=ids, use_cache=False, output_hidden_states=True)
+        return told.hidden_states[-1], told.logits[..., : self.vocabulary]
+
     def cache(self, rows: int, length: int) -> Past | Reread:
         """See `modules.networks.cache.CachedNet`."""
         if length > self.context:

@@ -128,6 +128,11 @@ class Transformer(nn.Module):
         """ids int64 (B, T) -> features before the last layer (B, T, width), of its token and those that it sees."""
         return self.norm(self.blocks(self.enter(ids)))
 
+    def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """ids int64 (B, T) -> features (B, T, width), as `embed`, and logits (B, T, vocabulary), in one pass."""
+        features = self.embed(ids)
+        return features, F.linear(features, self.token.weight)
+
     def forward(self, ids: Tensor) -> Tensor:
         """ids int64 (B, T), T up to the context -> logits (B, T, vocabulary): of each next token, if causal."""
         return self.leave(self.blocks(self.enter(ids)))
