@@ -111,6 +111,7 @@ class World:
         reward: what each answer is worth (P, A), float64.
         behaviour: probabilities (P, A), float64, with which recorded answers were drawn.
         attributes: what each answer is worth in each of K respects (K, P, A), float64, where `reward` is made of them.
+        preference: probability that an answer is preferred to another (P, A, A), float64, where rewards do not say it.
     """
 
     prompts: Tensor
@@ -118,6 +119,16 @@ class World:
     reward: Tensor
     behaviour: Tensor
     attributes: Tensor | None = None
+    preference: Tensor | None = None
+
+    @property
+    def wins(self) -> Tensor:
+        """Probability that an answer is preferred to another (P, A, A): `preference`, or Bradley and Terry's model at
+        temperature 1.
+        """
+        if self.preference is not None:
+            return self.preference
+        return torch.sigmoid(self.reward[:, :, None] - self.reward[:, None])
 
 
 @dataclass

@@ -339,6 +339,23 @@ class ReferencedPolicy(Protocol):
 
 
 @runtime_checkable
+class RevisingPolicy(Protocol):
+    """A policy that also revises answers, and the one that it began as."""
+
+    def all_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """See `AnswerPolicy`."""
+        ...
+
+    def all_reference_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """See `ReferencedPolicy`."""
+        ...
+
+    def all_revision_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """Prompts int64 (P, T_p), answers int64 (A, T_a) -> ln pi(y | x, y') of each y after each y', (P, A, A)."""
+        ...
+
+
+@runtime_checkable
 class PreferencePolicy(Protocol):
     """Probabilities of two answers to the same prompt."""
 

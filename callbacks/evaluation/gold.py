@@ -12,6 +12,7 @@ from callbacks.evaluation.base import Evaluation
 from callbacks.metrics.precision import precise
 from compendium.errors import UserError
 from datamodules.batches import Anything
+from datamodules.source import World
 from modules.capabilities import AnswerPolicy, ReferencedPolicy
 
 
@@ -26,8 +27,8 @@ class Gold(Evaluation):
     Of a policy with a reference also
 
     - `kl`: sum_a pi ln(pi / pi_ref), nats.
-    - `win_rate`: probability that an answer of pi is preferred to one of pi_ref, by Bradley and Terry's model at
-      temperature 1, ties counting half.
+    - `win_rate`: probability that an answer of pi is preferred to one of pi_ref: as the world says, or by Bradley and
+      Terry's model at temperature 1; ties count half.
     - `value`: gold_reward - beta kl, and `value_gap`: how far it lies below that of pi* ~ pi_ref exp(r / beta), the
       best policy; equal to beta KL(pi | pi*).
 
@@ -71,19 +72,18 @@ class Gold(Evaluation):
         }
         if isinstance(method, ReferencedPolicy):
             log_reference = precise(method.all_reference_log_probs(*ids)).cpu().log_softmax(1)
-            figures |= self.beside(log_pi, log_reference, reward, gold)
+            figures |= self.beside(log_pi, log_reference, world, gold)
         return figures
 
-    def beside(self, log_pi: Tensor, log_reference: Tensor, reward: Tensor, gold: float) -> dict[str, float]:
-        """The figures beside a reference: laws and rewards (P, A)."""
+    def beside(self, log_pi: Tensor, log_reference: Tensor, world: World, gold: float) -> dict[str, float]:
+        """The figures beside a reference: laws (P, A)."""
         pi, reference = log_pi.exp(), log_reference.exp()
         kl = float((pi * (log_pi - log_reference)).sum(1).mean())
-        wins = torch.sigmoid(reward[:, :, None] - reward[:, None])
         # max over policies of E r - beta KL is beta ln sum_a pi_ref exp(r / beta).
-        best = float((self.beta * torch.logsumexp(log_reference + reward / self.beta, 1)).mean())
+        best = float((self.beta * torch.logsumexp(log_reference + world.reward / self.beta, 1)).mean())
         return {
             "kl": kl,
-            "win_rate": float(torch.einsum("pa,pab,pb->p", pi, wins, reference).mean()),
+            "win_rate": float(torch.einsum("pa,pab,pb->p", pi, world.wins, reference).mean()),
             "value": gold - self.beta * kl,
             "value_gap": best - (gold - self.beta * kl),
         }

@@ -25,6 +25,8 @@ class ScoredAnswers(Evaluation):
 
     - `pair_accuracy`: share of pairs with s_w > s_l; ties count half.
     - `pair_nll`: mean of -ln sigma(s_w - s_l), nats.
+    - `picked_reward`: what the answer with the higher score is worth, where a judge has scored both, and
+      `picked_best`: share of pairs in which it is worth at least as much as the other one.
     - `pair_ece`: expected calibration error, with 15 bins of equal width, of the confidence sigma(|s_w - s_l|).
 
     Where the world's answers can be listed, over all of them, prompts even, and r their true reward:
@@ -56,10 +58,16 @@ class ScoredAnswers(Evaluation):
 
     def start(self, method, data) -> None:
         self.gaps: list[Tensor] = []
+        self.worth: list[Tensor] = []
+        self.known = data.columns.get("score") if hasattr(data, "judged") else None
+        self.data = data
 
     def update(self, method, batch) -> None:
         scores = precise(method.answer_scores(batch.pairs, batch.answers))
         self.gaps.append(scores[:, 0] - scores[:, 1])
+        if self.known is not None:
+            rows = self.data.rows[self.split][self.positions(self.data)]
+            self.worth.append(precise(self.known.view(-1, 2)[rows].to(scores.device)))
 
     def compute(self, method, data) -> Mapping[str, float]:
         gaps = self.rows_of_all(torch.cat(self.gaps) if self.gaps else torch.zeros(0, dtype=torch.float64))
@@ -69,6 +77,13 @@ class ScoredAnswers(Evaluation):
             "pair_nll": float(-F.logsigmoid(gaps).mean()),
             "pair_ece": binned_ece(torch.sigmoid(gaps.abs()), right),
         }
+        if self.worth:
+            worth = self.rows_of_all(torch.cat(self.worth))
+            picked = worth.gather(1, (gaps < 0).long()[:, None].to(worth.device))[:, 0]
+            figures |= {
+                "picked_reward": float(picked.mean()),
+                "picked_best": float((picked >= worth.amax(1)).double().mean()),
+            }
         world = getattr(getattr(data, "_records", None), "world", None)
         return figures if world is None else figures | self.listed(method, world)
 

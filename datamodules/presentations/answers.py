@@ -156,7 +156,21 @@ class AnswersData(DataModule):
 
     def describe(self, spec: DataSpec) -> DataSpec:
         assert self._records is not None
-        prompts, answers = self._listed() if self._records.world is not None else self._spoken(spec.name)
+        if self._records.world is not None:
+            ids, prompt_length = self._listed()
+            context = int(ids.lengths.max())
+        else:
+            ids, prompt_length, context = self._cut(*self._spoken(spec.name))
+        place = torch.full((len(ids) // self._answers,), -1)
+        place[self.rows["train"]] = torch.arange(len(self.rows["train"]))
+        self._columns = {"ids": ids, "length": ids.lengths, "prompt_length": prompt_length, "place": place}
+        if (scores := self._scores()) is not None:
+            self._columns["score"] = scores.flatten()
+        vocabulary = spec.vocabulary if self.speech is None else self.speech.vocabulary
+        return spec.but(shape=(context,), vocabulary=vocabulary)
+
+    def _cut(self, prompts: list[Tensor], answers: list[Tensor]) -> tuple[Ragged, Tensor, int]:
+        """Prompts and answers -> texts that the context has room for, the lengths of their prompts, and the context."""
         self._longest_answer = max((len(answer) for answer in answers), default=0)
         context = max(map(len, prompts)) + self._longest_answer
         if self.context is not None and context > self.context:
@@ -167,27 +181,17 @@ class AnswersData(DataModule):
                 for prompt, answer in zip(prompts, answers, strict=True)
             ]
             context = self.context
-        ids = Ragged([torch.cat(pair) for pair in zip(prompts, answers, strict=True)])
-        place = torch.full((len(prompts) // self._answers,), -1)
-        place[self.rows["train"]] = torch.arange(len(self.rows["train"]))
-        self._columns = {
-            "ids": ids,
-            "length": ids.lengths,
-            "prompt_length": torch.tensor([len(prompt) for prompt in prompts]),
-            "place": place,
-        }
-        if (scores := self._scores()) is not None:
-            self._columns["score"] = scores.flatten()
-        vocabulary = spec.vocabulary if self.speech is None else self.speech.vocabulary
-        return spec.but(shape=(context,), vocabulary=vocabulary)
+        texts = Ragged([torch.cat(pair) for pair in zip(prompts, answers, strict=True)])
+        return texts, torch.tensor([len(prompt) for prompt in prompts]), context
 
-    def _listed(self) -> tuple[list[Tensor], list[Tensor]]:
-        """Prompts and answers of a world that can be listed, one after the other."""
+    def _listed(self) -> tuple[Ragged, Tensor]:
+        """Texts of a world that can be listed, one after the other, and the lengths of their prompts."""
         world, own = self.world, self.source_columns
-        self._answers = 2
+        self._answers, self._longest_answer = 2, world.answers.shape[1]
         pair = torch.stack([own["chosen"], own["rejected"]], 1).flatten()
         prompts = world.prompts[own["prompt"].repeat_interleave(2)]
-        return list(prompts.unbind()), list(world.answers[pair].unbind())
+        texts = torch.cat([prompts, world.answers[pair]], 1)
+        return Ragged.even(texts), torch.full((len(texts),), prompts.shape[1])
 
     def _spoken(self, name: str) -> tuple[list[Tensor], list[Tensor]]:
         """Prompts and answers that are text, one after the other; a prompt without answers has an empty one."""

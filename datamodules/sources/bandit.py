@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from compendium.errors import UserError
 from compendium.seeding import generator
@@ -100,10 +101,13 @@ class Bandit(Source):
         total = sum(self.sizes.values())
         prompt = torch.randint(self.prompts, (total,), generator=draw)
         pair = world.behaviour[prompt].multinomial(2, replacement=False, generator=draw)
-        worth = world.reward[prompt].gather(1, pair)
-        gap = (worth[:, 0] - worth[:, 1]) / self.temperature
-        first = torch.rand(total, generator=draw, dtype=torch.float64) < torch.sigmoid(gap)
+        first = torch.rand(total, generator=draw, dtype=torch.float64) < self.preferred(world, prompt, pair)
         chosen, rejected = torch.where(first, pair.T, pair.flip(1).T)
         spec = DataSpec("bandit", "text", (2,), target="preference", vocabulary=self.answers)
         columns = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
         return Records(spec, columns, splits=consecutive(self.sizes), world=world)
+
+    def preferred(self, world: World, prompt: Tensor, pair: Tensor) -> Tensor:
+        """Prompts (N,) and pairs of answers (N, 2), by number -> probability that the first one is preferred (N,)."""
+        worth = world.reward[prompt].gather(1, pair)
+        return torch.sigmoid((worth[:, 0] - worth[:, 1]) / self.temperature)

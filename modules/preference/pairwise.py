@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compendium.config import instantiate
 from datamodules.batches import OnlinePairs, Preferences, ScoredPairs
 from datamodules.spec import DataSpec
 from modules.preference.objectives.base import Objective, Pairs
+from modules.preference.policy import answer_log_probs
 from modules.preference.referenced import Referenced
 
 AT_ONCE = 1024
@@ -38,12 +39,14 @@ class PairwisePreference(Referenced):
     targets = ("preference",)
 
     noted: Tensor
+    columns: ClassVar[int] = 2
+    """How many logarithms `pair_log_probs` gives."""
     asks_anew = False
 
     def __init__(self, spec: DataSpec | Mapping[str, Any], objective: Mapping[str, Any], **parts: Any) -> None:
         super().__init__(spec, **parts)
         self.objective: Objective = instantiate(objective, where="model.objective")
-        self.register_buffer("noted", torch.zeros(self.spec.sizes.get("train", 0), 2), persistent=False)
+        self.register_buffer("noted", torch.zeros(self.spec.sizes.get("train", 0), self.columns), persistent=False)
 
     def on_fit_start(self) -> None:
         """Ask the reference of all training pairs, always in the same portions: a continued run finds the same bits."""
@@ -57,11 +60,25 @@ class PairwisePreference(Referenced):
     @torch.no_grad()
     def _asked(self, data: Any, rows: Tensor) -> Tensor:
         batch = data.present(data.take(data.columns, rows, "validation"), "validation")
-        return self.reference_log_probs(batch.pairs.to(self.device), batch.answers.to(self.device))
+        return self.noted_log_probs(batch.pairs.to(self.device), batch.answers.to(self.device))
+
+    def pair_log_probs(self, net: nn.Module, ids: Tensor, answers: Tensor) -> Tensor:
+        """ids int64 (B, 2, T) and which are answers', bool (B, 2, T) -> ln of a network's probabilities (B, columns):
+        those of the chosen and of the rejected answer come first.
+        """
+        return answer_log_probs(net, ids, answers)
+
+    def noted_log_probs(self, ids: Tensor, answers: Tensor) -> Tensor:
+        """The same of the reference, without gradients."""
+        with self.before() as net:
+            return self.pair_log_probs(net, ids, answers).detach()
 
     def pairs(self, batch: Preferences, noted: Tensor) -> Pairs:
-        """A batch, and ln pi_ref of its answers (B, 2) -> what objectives look at."""
-        log_pi = self.answer_log_probs(batch.pairs, batch.answers)
+        """A batch, and ln pi_ref of its answers (B, columns) -> what objectives look at."""
+        return self.beside(batch, self.pair_log_probs(self.net, batch.pairs, batch.answers), noted)
+
+    def beside(self, batch: Preferences, log_pi: Tensor, noted: Tensor) -> Pairs:
+        """A batch, ln pi and ln pi_ref of its answers (B, columns) each -> what objectives look at."""
         scores = batch.scores.to(log_pi).unbind(1) if isinstance(batch, ScoredPairs) else (None, None)
         by_reference = batch.by_reference.unbind(1) if isinstance(batch, OnlinePairs) else (None, None)
         lengths = batch.answers.sum(2).to(log_pi).unbind(1)
@@ -74,9 +91,9 @@ class PairwisePreference(Referenced):
     def referenced_pairs(self, batch: Preferences) -> Pairs:
         """A batch -> what objectives look at; the reference is asked where they need it."""
         if not self.objective.needs_reference:
-            return self.pairs(batch, torch.zeros(batch.pairs.shape[:2], device=batch.pairs.device))
-        return self.pairs(batch, self.reference_log_probs(batch.pairs, batch.answers))
+            return self.pairs(batch, torch.zeros(len(batch.pairs), self.columns, device=batch.pairs.device))
+        return self.pairs(batch, self.noted_log_probs(batch.pairs, batch.answers))
 
     def preference_pairs(self, batch: Preferences) -> Pairs:
         """A batch of any split -> ln pi and ln pi_ref of both answers."""
-        return self.pairs(batch, self.reference_log_probs(batch.pairs, batch.answers))
+        return self.pairs(batch, self.noted_log_probs(batch.pairs, batch.answers))

@@ -33,10 +33,15 @@ class Policy(Method, ABC):
 
     def __init__(self, spec: DataSpec | Mapping[str, Any], model: str | None = None, **parts: Any) -> None:
         super().__init__(spec, **parts)
-        self.net = self.build(self.spec.shape, (self.spec.vocabulary,))
+        self.net = self.build(self.context, (self.spec.vocabulary,))
         if model is not None:
             begin_from(model, self.net)
             self.hparams["model"] = None  # its weights lie in this checkpoint, which opens without the other one
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        """How many tokens the network reads."""
+        return self.spec.shape
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor | dict[str, Tensor]:
@@ -65,6 +70,11 @@ class Policy(Method, ABC):
         return write(self.net, prompts, lengths, longest, end=end, samples=samples, decoding=decoding)
 
 
+def plain_state(net: torch.nn.Module) -> dict[str, Tensor]:
+    """A network's weights, adapters added to what they are beside, so that others go on from it with new ones."""
+    return net.plain_state() if hasattr(net, "plain_state") else net.state_dict()  # type: ignore[operator]
+
+
 def begin_from(model: str, net: torch.nn.Module) -> None:
     """Give a network the weights of the network of a policy's checkpoint, which stays as it is.
 
@@ -74,7 +84,7 @@ def begin_from(model: str, net: torch.nn.Module) -> None:
     begun = Method.load_from_checkpoint(model)
     if not isinstance(begun, Policy):
         raise UserError(f"model.model={model} is a {type(begun).__name__}, no Policy.")
-    own, other = net.state_dict(), begun.net.state_dict()
+    own, other = plain_state(net), plain_state(begun.net)
     wrong = [name for name in own.keys() | other.keys() if name not in own or name not in other]
     wrong += [name for name in own.keys() & other.keys() if own[name].shape != other[name].shape]
     if wrong:
@@ -82,7 +92,7 @@ def begin_from(model: str, net: torch.nn.Module) -> None:
             f"model.model={model} has another network: {', '.join(sorted(wrong)[:3])}.",
             "choose net= and data= as it was trained",
         )
-    net.load_state_dict(other)
+    getattr(net, "begin_as", net.load_state_dict)(other)
 
 
 def answer_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor:
@@ -99,7 +109,11 @@ def token_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor
 
     What stands at t is of the token at t + 1. Float32 at least.
     """
-    logits = net(ids[:, :-1])
+    return log_probs_of(net(ids[:, :-1]), ids, answer)
+
+
+def log_probs_of(logits: Tensor, ids: Tensor, answer: Tensor) -> Tensor:
+    """The same from the network's logits (B, T - 1, vocabulary)."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     token = logits.gather(2, ids[:, 1:, None]).squeeze(2) - logits.logsumexp(2)
     return torch.where(answer[:, 1:], token, 0.0)

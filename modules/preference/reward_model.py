@@ -76,8 +76,12 @@ class RewardModel(Method):
 
     def answer_scores(self, ids: Tensor, answer: Tensor) -> Tensor:
         """ids int64 (..., T) and which are the answer's, bool (..., T) -> r (...), float32 or more."""
-        flat = ids.flatten(0, -2)
-        last = (answer.flatten(0, -2) * torch.arange(ids.shape[-1], device=ids.device)).amax(1)
-        features = self.net.embed(flat)[torch.arange(len(flat), device=ids.device), last]  # type: ignore[operator]
-        scores = self.head(features).squeeze(1)
-        return scores.to(torch.promote_types(scores.dtype, torch.float32)).view(ids.shape[:-1])
+        features = self.net.embed(ids.flatten(0, -2))  # type: ignore[operator]
+        return self.scores_of(features, answer.flatten(0, -2)).view(ids.shape[:-1])
+
+    def scores_of(self, features: Tensor, answer: Tensor) -> Tensor:
+        """Features (n, T, D) of texts and which tokens are the answers', bool (n, T) -> r (n,), float32 or more."""
+        place = torch.arange(answer.shape[1], device=answer.device)
+        last = (answer * place).amax(1)
+        scores = self.head(features[torch.arange(len(last), device=answer.device), last]).squeeze(1)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))

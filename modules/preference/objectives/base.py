@@ -14,6 +14,9 @@ class Pairs(NamedTuple):
     """What objectives look at, (B,) each: ln pi and ln pi_ref of the chosen and the rejected answer, summed over their
     tokens, how many tokens these have, what they are worth, where somebody has scored them, and whether the reference
     wrote them, where they were just written.
+
+    Of a policy that also revises answers, `revised` (B, 2, 2) is ln pi / pi_ref of each answer after each: [:, i, j] of
+    j where i stood before, 0 the chosen and 1 the rejected one.
     """
 
     chosen: Tensor
@@ -26,6 +29,7 @@ class Pairs(NamedTuple):
     rejected_score: Tensor | None = None
     chosen_by_reference: Tensor | None = None
     rejected_by_reference: Tensor | None = None
+    revised: Tensor | None = None
 
     @property
     def chosen_ratio(self) -> Tensor:

@@ -32,7 +32,10 @@ class DPO(Objective):
         self.beta, self.label_smoothing = beta, label_smoothing
 
     def __call__(self, pairs: Pairs) -> Tensor:
-        reward = self.beta * pairs.margin
+        return self.classified(self.beta * pairs.margin)
+
+    def classified(self, reward: Tensor) -> Tensor:
+        """What the chosen answer is worth more than the rejected one (B,) -> the loss ()."""
         wrong = self.label_smoothing
         return -((1 - wrong) * F.logsigmoid(reward) + wrong * F.logsigmoid(-reward)).mean()
 
