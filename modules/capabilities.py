@@ -412,6 +412,22 @@ class AnswerScorer(Protocol):
 
 
 @runtime_checkable
+class Rewriter(Protocol):
+    """A prompter: it puts other prompts in the place of those that a frozen policy answers."""
+
+    price: float
+    """lambda, of the divergence from what the prompter began as, in units of the reward."""
+
+    def rewriting_log_probs(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Prompts int64 (P, T) -> ln rho of each of them in the place of each, and ln rho_sft, (P, P) each."""
+        ...
+
+    def target_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """Prompts int64 (P, T), answers int64 (A, T_a) -> ln of the frozen policy's probabilities (P, A)."""
+        ...
+
+
+@runtime_checkable
 class Chooser(Protocol):
     """Choices among answers by a linear reward that was learned for each of several problems."""
 

@@ -33,5 +33,5 @@ def test_recorded_answers_are_right_as_often_as_was_asked_and_no_sum_is_in_two_s
 def test_wrong_sizes_are_refused():
     with pytest.raises(UserError, match=r"data\.digits=3"):
         Arithmetic(digits=1, train=100)
-    with pytest.raises(UserError, match=r"data\.off=0"):
-        Arithmetic(off=0)
+    with pytest.raises(UserError, match=r"data\.wrong_by=0"):
+        Arithmetic(wrong_by=0)
