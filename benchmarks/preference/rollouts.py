@@ -30,6 +30,9 @@ CASES: dict[str, dict[str, Any]] = {
     "prompts of 16 to 48": {
         "prompts": 8, "samples": 4, "prompt": (16, 48), "answer": 64, "vocabulary": 1024, "width": 128, "depth": 4,
     },
+    "prompts of 16 to 48, wide": {
+        "prompts": 8, "samples": 4, "prompt": (16, 48), "answer": 64, "vocabulary": 8192, "width": 256, "depth": 4,
+    },
     "prompts of 128, wide": {
         "prompts": 4, "samples": 4, "prompt": (128, 128), "answer": 64, "vocabulary": 8192, "width": 256, "depth": 4,
     },

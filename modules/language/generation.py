@@ -66,6 +66,18 @@ class Decoding:
         return logits.log_softmax(1)
 
 
+def draw(law: Tensor) -> Tensor:
+    """ln p (n, vocabulary) -> a token of each row int64 (n, 1).
+
+    The distribution function is inverted, in float64: one uniform number a row, where `multinomial` draws as many as
+    there are tokens.
+    """
+    upto = law.exp().cumsum(1, dtype=torch.float64)
+    uniform = torch.rand(len(law), 1, dtype=torch.float64, device=law.device)
+    # Of tokens with p = 0 the function is that of the token before: `right` never stops at them.
+    return torch.searchsorted(upto, uniform * upto[:, -1:], right=True).clamp_max(law.shape[1] - 1)
+
+
 @torch.no_grad()
 def write(
     net: nn.Module,
@@ -81,7 +93,7 @@ def write(
 
     All texts go forward together from the end of the shortest prompt, and a longer prompt joins them when they have
     grown to its length: nothing is filled up on the left and no position is moved. Prompts are read once for all their
-    samples. Texts that have ended leave the batch as soon as they are half of it.
+    samples. Texts that have ended leave the batch as soon as they are a quarter of it.
 
     Args:
         net: maps ids (n, T) to logits (n, T, vocabulary), and perhaps reads on from a `cache`, see
@@ -118,7 +130,7 @@ def write(
         if not len(active):
             continue
         law = decoding.law(reader.logits)
-        drawn = law.exp().multinomial(1)
+        drawn = draw(law)
         own = ~over[active] & (position < last[active])
         token = torch.where(own, drawn[:, 0], 0)
         ids[active, position] = token
@@ -130,7 +142,7 @@ def write(
             break
         going = ~over[active] & (position + 1 < last[active])
         left = int(going.sum())
-        if 2 * left <= len(active):
+        if 4 * left <= 3 * len(active):
             active, token = active[going], token[going]
             reader.keep(going)
         if left:
