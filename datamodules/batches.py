@@ -218,6 +218,20 @@ class Rollouts(NamedTuple):
     group: Tensor
 
 
+class JudgedRollouts(NamedTuple):
+    """Rollouts that judges have looked at: `feasible` bool (B K,), whether an answer keeps every rule, and `baseline`
+    float (B K,), what the recorded answer to the same prompt is worth.
+    """
+
+    ids: Tensor
+    answer: Tensor
+    log_probs: Tensor
+    reward: Tensor
+    group: Tensor
+    feasible: Tensor
+    baseline: Tensor
+
+
 class SelectionTask(NamedTuple):
     """Problems of selection, B at once: which records of a pool have a target above `threshold` (B,)?
 

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from compendium.collectives import distributed
 from compendium.errors import UserError
 from compendium.seeding import derive
-from datamodules.batches import Demonstrations, OnlinePairs, Preferences, Rollouts
+from datamodules.batches import Demonstrations, JudgedRollouts, OnlinePairs, Preferences, Rollouts
 from datamodules.presentations.answers import AnswersData, answers_of
 from datamodules.source import Source
+from datamodules.sources.checks import known
 from datamodules.spec import DataSpec
 from modules.capabilities import AnswerScorer, AnswerWriter
 
@@ -207,6 +208,48 @@ class RolloutData(OnlineData):
         prompts = len(ids) // self.samples
         group = torch.arange(prompts, device=ids.device).repeat_interleave(self.samples)
         return Rollouts(ids, answer, log_probs, kept["reward"], group)
+
+
+class JudgedRolloutData(RolloutData):
+    """Rollouts beside what judges say of them, as `JudgedRollouts` batches.
+
+    Args:
+        source: prompts with recorded answers, and a judge.
+        rules: figure of the judge -> its highest value that is allowed, such as {rude: 0, words: 8}.
+        parts: the arguments of `RolloutData`.
+
+    Raises:
+        UserError: a rule about something that the judge does not say.
+    """
+
+    batch_type = JudgedRollouts
+
+    def __init__(self, source: Source | Mapping[str, Any], *, rules: Mapping[str, float], **parts: Any) -> None:
+        super().__init__(source, **parts)
+        self.rules = dict(rules)
+
+    def feasible(self, figures: Mapping[str, Tensor]) -> Tensor:
+        """What a judge says of answers (n,) each -> which of them keep every rule, bool (n,)."""
+        for name in self.rules:
+            known(name, figures, "datamodule.rules", "figure of the judge")
+        kept = torch.ones_like(figures["reward"], dtype=torch.bool)
+        for name, most in self.rules.items():
+            kept &= figures[name] <= most
+        return kept
+
+    def collect(self, policy: AnswerWriter, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = super().collect(policy, columns)
+        device = found["ids"].device
+        figures = self.judged(found["prompt_row"], found["ids"], found["answer"])
+        recorded, answer = columns["ids"][:, 0], answers_of(columns)[:, 0]
+        baseline = self.worth(columns["row"], recorded, answer)
+        return found | {
+            "feasible": self.feasible(figures).to(device),
+            "baseline": baseline.repeat_interleave(self.samples),
+        }
+
+    def batch(self, kept: Mapping[str, Tensor]) -> JudgedRollouts:  # type: ignore[override]
+        return JudgedRollouts(*super().batch(kept), kept["feasible"], kept["baseline"])
 
 
 class OnlinePreferenceData(OnlineData):

@@ -34,8 +34,8 @@ class SumChecker(Judge):
 class Arithmetic(Source):
     """Sums of two numbers, `12+9=`, and answers, of which one is preferred; for `datamodule.tokens=character`.
 
-    An answer is right with probability `skill`, and else wrong by 1 to `wrong_by`, up or down, but not below 0. Preferences
-    are drawn by Bradley and Terry's model of the checker's reward at `temperature`. No sum is in two splits.
+    An answer is right with probability `skill`, and else wrong by 1 to `wrong_by`, up or down, but not below 0.
+    Preferences are drawn by Bradley and Terry's model of the checker's reward at `temperature`. Splits share no sum.
 
     Args:
         digits: of each number, 1 to 4.
