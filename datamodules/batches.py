@@ -172,6 +172,18 @@ class ScoredPairs(NamedTuple):
     scores: Tensor
 
 
+class ReasonedPairs(NamedTuple):
+    """Preferences with a reason each: `explained` int64 (B, S), the prompt, the chosen answer, the rejected one, and
+    why the first is preferred, filled up; `reason` bool (B, S), the tokens of the reason.
+    """
+
+    pairs: Tensor
+    answers: Tensor
+    row: Tensor
+    explained: Tensor
+    reason: Tensor
+
+
 class OnlinePairs(NamedTuple):
     """Preferences between answers that were just written: `row` is -1, and `by_reference` bool (B, 2) says which of the
     answers the reference wrote, the others being the policy's own.
