@@ -54,11 +54,18 @@ class Composed:
     choices: dict[str, str]
 
 
-def register() -> None:
-    """Tell Hydra the groups that are lists of whole folders, so that a new file there needs no entry anywhere."""
-    evaluations = [name for name in choices("callbacks/evaluation") if "/" not in name]
-    defaults = [f"{name}@{name}" for name in evaluations]
-    ConfigStore.instance().store(group="callbacks/evaluation", name="all", node={"defaults": defaults})
+@lru_cache(maxsize=1)
+def register(written: int) -> None:
+    """Tell Hydra the groups that are whole folders, so that a new file there needs no entry anywhere.
+
+    They are one node each, since Hydra takes a second for as many entries of a defaults list.
+
+    Args:
+        written: when the files were, so that a change makes it anew.
+    """
+    files = {name: path for name, path in choices("callbacks/evaluation").items() if "/" not in name}
+    node = {name: OmegaConf.to_container(OmegaConf.load(path)) for name, path in files.items()}
+    ConfigStore.instance().store(group="callbacks/evaluation", name="all", node=node)
 
 
 def compose(arguments: Sequence[str]) -> Composed:
@@ -70,7 +77,7 @@ def compose(arguments: Sequence[str]) -> Composed:
     Raises:
         UserErrors: everything that is wrong with them.
     """
-    register()
+    register(newest())
     arguments = [part for argument in arguments for part in expand_path(argument)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         overrides, errors = parse(arguments)

@@ -65,7 +65,9 @@ def reachable_or_offline() -> Iterator[bool]:
     import huggingface_hub.constants as hub
 
     offline = hub.HF_HUB_OFFLINE or not answers(hub.ENDPOINT)
-    known = [module for name in ("huggingface_hub.constants", "datasets.config") if (module := sys.modules.get(name))]
+    known: list[Any] = [
+        module for name in ("huggingface_hub.constants", "datasets.config") if (module := sys.modules.get(name))
+    ]
     before = [module.HF_HUB_OFFLINE for module in known]
     logger = logging.getLogger("huggingface_hub")
     level = logger.level

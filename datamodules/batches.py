@@ -184,6 +184,26 @@ class ReasonedPairs(NamedTuple):
     reason: Tensor
 
 
+class Rankings(NamedTuple):
+    """Answers in the order of preference, the best first: `ranked` float (B, K, D), features of each, and `problem`
+    int64 (B,), which of several problems the ranking belongs to.
+    """
+
+    ranked: Tensor
+    problem: Tensor
+
+
+class Choices(NamedTuple):
+    """Answers to choose from: `items` float (B, A, D), features, in the problem `problem` int64 (B,).
+
+    `weight` float64 (B, D) is for evaluations alone: an answer with features f is worth <weight, f>.
+    """
+
+    items: Tensor
+    problem: Tensor
+    weight: Tensor
+
+
 class OnlinePairs(NamedTuple):
     """Preferences between answers that were just written: `row` is -1, and `by_reference` bool (B, 2) says which of the
     answers the reference wrote, the others being the policy's own.
@@ -208,6 +228,20 @@ class Rollouts(NamedTuple):
     log_probs: Tensor
     reward: Tensor
     group: Tensor
+
+
+class JudgedRollouts(NamedTuple):
+    """Rollouts that judges have looked at: `feasible` bool (B K,), whether an answer keeps every rule, and `baseline`
+    float (B K,), what the recorded answer to the same prompt is worth.
+    """
+
+    ids: Tensor
+    answer: Tensor
+    log_probs: Tensor
+    reward: Tensor
+    group: Tensor
+    feasible: Tensor
+    baseline: Tensor
 
 
 class SelectionTask(NamedTuple):

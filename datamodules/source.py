@@ -112,6 +112,7 @@ class World:
         answers: ids int64 (A, T_a) of all answers to any of them, of one length.
         reward: what each answer is worth (P, A), float64.
         behaviour: probabilities (P, A), float64, with which recorded answers were drawn.
+        attributes: what each answer is worth in each of K respects (K, P, A), float64, where `reward` is made of them.
         preference: probability that an answer is preferred to another (P, A, A), float64, where rewards do not say it.
     """
 
@@ -119,6 +120,7 @@ class World:
     answers: Tensor
     reward: Tensor
     behaviour: Tensor
+    attributes: Tensor | None = None
     preference: Tensor | None = None
 
     @property

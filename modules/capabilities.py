@@ -401,10 +401,42 @@ class ReferencedWriter(Protocol):
 
 @runtime_checkable
 class AnswerScorer(Protocol):
-    """What answers are worth."""
+    """What answers to prompts are thought to be worth."""
 
     def answer_scores(self, ids: Tensor, answer: Tensor) -> Tensor:
-        """Ids int64 (..., T), and which are the answer's, bool (..., T) -> scores (...), float32."""
+        """ids int64 (..., T), a prompt and its answer each, and which are the answer's, bool (..., T) -> scores (...).
+
+        float32 at least; differences of scores of answers to one prompt are logits of preferences between them.
+        """
+        ...
+
+
+@runtime_checkable
+class Rewriter(Protocol):
+    """A prompter: it puts other prompts in the place of those that a frozen policy answers."""
+
+    price: float
+    """lambda, of the divergence from what the prompter began as, in units of the reward."""
+
+    def rewriting_log_probs(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Prompts int64 (P, T) -> ln rho of each of them in the place of each, and ln rho_sft, (P, P) each."""
+        ...
+
+    def target_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
+        """Prompts int64 (P, T), answers int64 (A, T_a) -> ln of the frozen policy's probabilities (P, A)."""
+        ...
+
+
+@runtime_checkable
+class Chooser(Protocol):
+    """Choices among answers by a linear reward that was learned for each of several problems."""
+
+    def choose(self, items: Tensor, problem: Tensor) -> Tensor:
+        """Features of answers (B, A, D) in problems int64 (B,) -> which answer is chosen, int64 (B,)."""
+        ...
+
+    def reward_weights(self, problem: Tensor) -> Tensor:
+        """Problems int64 (B,) -> estimated weights of the features (B, D), float64."""
         ...
 
 

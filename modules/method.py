@@ -101,8 +101,13 @@ class Method(LightningModule):
     # What a method uses
 
     def build(self, in_shape: tuple[int, ...], out_shape: tuple[int, ...], **arguments: Any) -> nn.Module:
-        """The network that the config asks for, from `in_shape` to `out_shape` (both without the batch dimension)."""
-        net, kind = self._net, self.net_kind or self.spec.kind
+        """The network that the config asks for, from `in_shape` to `out_shape` (both without the batch dimension).
+
+        A network that begins with files says in `settled` what its config changes to, so that it can be built again
+        without them: checkpoints keep that config.
+        """
+        net: Any = self._net
+        kind = self.net_kind or self.spec.kind
         if isinstance(net, nn.Module):
             return net
         if net is None:
@@ -116,7 +121,11 @@ class Method(LightningModule):
             net = net[kind]
         check_net(str(net["_target_"]), kind)
         check_shapes(locate(str(net["_target_"]), "net"), in_shape=tuple(in_shape), out_shape=tuple(out_shape))
-        return instantiate(net, where="net", in_shape=tuple(in_shape), out_shape=tuple(out_shape), **arguments)
+        built = instantiate(net, where="net", in_shape=tuple(in_shape), out_shape=tuple(out_shape), **arguments)
+        if hasattr(built, "settled"):  # a checkpoint opens without the files that the network began with
+            own = dict(net) | built.settled
+            self.hparams["net"] = own if "_target_" in self._net else {**self._net, kind: own}  # type: ignore[operator,dict-item]
+        return built
 
     # What Lightning calls
 

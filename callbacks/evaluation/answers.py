@@ -24,6 +24,7 @@ class Answers(Evaluation):
     """Figures of an AnswerWriter where a judge knows what answers are worth; one answer to each prompt.
 
     - `answer_reward`, and what else the judge says of answers: means over prompts.
+    - `answer_feasible`: share of answers that keep the rules of the data, where it has any.
     - `answer_tokens`: their length, the end included, and `answer_ended`: share of answers that came to their end.
     - `answer_distinct_2`: different pairs of tokens over all pairs.
     - `recorded_win_rate`: probability that the answer is preferred to the recorded (chosen) one, by Bradley and Terry's
@@ -78,7 +79,10 @@ class Answers(Evaluation):
             beside = None
             if isinstance(method, ReferencedWriter):
                 beside = method.write_reference_answers(prompts, lengths, longest, end=data.end)
-        found = {f"answer_{name}": value for name, value in data.judged(rows, written.ids, written.answer).items()}
+        judged = data.judged(rows, written.ids, written.answer)
+        found = {f"answer_{name}": value for name, value in judged.items()}
+        if hasattr(data, "feasible"):
+            found["answer_feasible"] = data.feasible(judged).double()
         found |= {
             "answer_tokens": written.answer.sum(1),
             "answer_ended": written.ended.double(),

@@ -47,6 +47,8 @@ def distinct(texts: Tensor, own: Tensor, n: int = 2) -> float:
         own: which tokens count, bool (N, T); those of a text lie side by side.
         n: length of the n-grams.
     """
+    if texts.shape[1] < n:
+        return math.nan
     whole = own.unfold(1, n, 1).all(2)
     grams = texts.unfold(1, n, 1)[whole]
     return len(grams.unique(dim=0)) / len(grams) if len(grams) else math.nan

@@ -13,9 +13,11 @@ from torch.nn import functional as F
 
 from compendium.collectives import distributed
 from compendium.errors import UserError
-from datamodules.batches import Demonstrations, OnlinePairs, Preferences, Rollouts
+from compendium.seeding import derive
+from datamodules.batches import Demonstrations, JudgedRollouts, OnlinePairs, Preferences, Rollouts
 from datamodules.presentations.answers import AnswersData, answers_of
 from datamodules.source import Source
+from datamodules.sources.checks import known
 from datamodules.spec import DataSpec
 from modules.capabilities import AnswerScorer, AnswerWriter
 
@@ -60,7 +62,7 @@ class OnlineData(AnswersData):
         self.passes, self.keep, self.longest, self.reward = passes, keep, longest, reward
         self.scorer: Any = None
         self.kept: list[dict[str, Tensor]] = []
-        self.used = passes  # of the round before the first
+        self.round: tuple[int, int] | None = None
 
     # What a presentation overrides
 
@@ -105,15 +107,24 @@ class OnlineData(AnswersData):
             if self.evaluation_batch_type is Preferences:
                 return Preferences(columns["ids"], answers_of(columns), columns["place"])
             return Demonstrations(columns["ids"][:, 0], answers_of(columns)[:, 0])
-        rows = columns["row"]
-        in_round = self.used < self.passes and torch.equal(self.kept[-1]["prompt_row"].unique(), rows.unique())
-        if not in_round:
+        epoch, number = self._place()
+        now = (epoch, number // self.passes)
+        if self.round != now:
             self._begin(columns)
-        self.used += 1
+            self.round = now
+        # Drawn from anew: whether the round began in this process must not matter.
+        torch.manual_seed(derive(self.seed, "batch", epoch, number, self.share[0]))
         return self.batch({name: torch.cat([one[name] for one in self.kept]) for name in self.kept[0]})
 
+    def _place(self) -> tuple[int, int]:
+        """(epoch, number) of the training batch that is asked for: the trainer's own count, which never runs ahead."""
+        if self.trainer is None:
+            raise UserError(f"{type(self).__name__} has nobody to write answers before a trainer fits a policy.")
+        loop = self.trainer.fit_loop
+        return self.trainer.current_epoch, loop.epoch_loop.batch_progress.current.completed
+
     def _begin(self, columns: dict[str, Tensor]) -> None:
-        policy: Any = self.trainer.lightning_module if self.trainer else None
+        policy: Any = self.trainer.lightning_module  # type: ignore[union-attr]
         if not isinstance(policy, AnswerWriter):
             raise UserError(
                 f"{type(policy).__name__} writes no answers.", "methods that do: model=preference/policy_gradient"
@@ -125,7 +136,6 @@ class OnlineData(AnswersData):
         policy.train(training)  # type: ignore[attr-defined]
         before = self.kept if self.keep is None else self.kept[len(self.kept) + 1 - self.keep :]
         self.kept = [*before, found]
-        self.used = 0
 
     def room(self, lengths: Tensor) -> int:
         """Tokens that an answer to prompts of these lengths (B,) may have."""
@@ -148,12 +158,12 @@ class OnlineData(AnswersData):
     def state_dict(self) -> dict[str, Any]:
         if self.passes == 1 and self.keep == 1:
             return {}
-        return {"used": self.used, "kept": [{name: of_all(part) for name, part in one.items()} for one in self.kept]}
+        return {"round": self.round, "kept": [{name: of_all(part) for name, part in one.items()} for one in self.kept]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if not state:
             return
-        self.used = state["used"]
+        self.round = None if state["round"] is None else tuple(state["round"])
         rank, world = self.share
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         self.kept = [
@@ -198,6 +208,48 @@ class RolloutData(OnlineData):
         prompts = len(ids) // self.samples
         group = torch.arange(prompts, device=ids.device).repeat_interleave(self.samples)
         return Rollouts(ids, answer, log_probs, kept["reward"], group)
+
+
+class JudgedRolloutData(RolloutData):
+    """Rollouts beside what judges say of them, as `JudgedRollouts` batches.
+
+    Args:
+        source: prompts with recorded answers, and a judge.
+        rules: figure of the judge -> its highest value that is allowed, such as {rude: 0, words: 8}.
+        parts: the arguments of `RolloutData`.
+
+    Raises:
+        UserError: a rule about something that the judge does not say.
+    """
+
+    batch_type = JudgedRollouts
+
+    def __init__(self, source: Source | Mapping[str, Any], *, rules: Mapping[str, float], **parts: Any) -> None:
+        super().__init__(source, **parts)
+        self.rules = dict(rules)
+
+    def feasible(self, figures: Mapping[str, Tensor]) -> Tensor:
+        """What a judge says of answers (n,) each -> which of them keep every rule, bool (n,)."""
+        for name in self.rules:
+            known(name, figures, "datamodule.rules", "figure of the judge")
+        kept = torch.ones_like(figures["reward"], dtype=torch.bool)
+        for name, most in self.rules.items():
+            kept &= figures[name] <= most
+        return kept
+
+    def collect(self, policy: AnswerWriter, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        found = super().collect(policy, columns)
+        device = found["ids"].device
+        figures = self.judged(found["prompt_row"], found["ids"], found["answer"])
+        recorded, answer = columns["ids"][:, 0], answers_of(columns)[:, 0]
+        baseline = self.worth(columns["row"], recorded, answer)
+        return found | {
+            "feasible": self.feasible(figures).to(device),
+            "baseline": baseline.repeat_interleave(self.samples),
+        }
+
+    def batch(self, kept: Mapping[str, Tensor]) -> JudgedRollouts:  # type: ignore[override]
+        return JudgedRollouts(*super().batch(kept), kept["feasible"], kept["baseline"])
 
 
 class OnlinePreferenceData(OnlineData):

@@ -43,7 +43,8 @@ class Bytes:
         """`text` is not looked at: there is nothing to learn."""
 
     def encode(self, text: str) -> Tensor:
-        return torch.frombuffer(bytearray(text.encode("utf-8", "surrogatepass")), dtype=torch.uint8)
+        found = bytearray(text.encode("utf-8", "surrogatepass"))
+        return torch.frombuffer(found, dtype=torch.uint8) if found else torch.empty(0, dtype=torch.uint8)
 
     def decode(self, ids: Tensor) -> str:
         return bytes(ids.tolist()).decode("utf-8", "replace")

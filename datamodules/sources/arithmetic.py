@@ -34,13 +34,13 @@ class SumChecker(Judge):
 class Arithmetic(Source):
     """Sums of two numbers, `12+9=`, and answers, of which one is preferred; for `datamodule.tokens=character`.
 
-    An answer is right with probability `skill`, and else off by 1 to `off`, up or down, but not below 0. Preferences
-    are drawn by Bradley and Terry's model of the checker's reward at `temperature`. No sum is in two splits.
+    An answer is right with probability `skill`, and else wrong by 1 to `wrong_by`, up or down, but not below 0.
+    Preferences are drawn by Bradley and Terry's model of the checker's reward at `temperature`. Splits share no sum.
 
     Args:
         digits: of each number, 1 to 4.
         skill: of the chosen and the rejected answers before they are compared, in [0, 1].
-        off: at least 1.
+        wrong_by: at least 1.
         temperature: of the preferences, above 0.
         train: records.
         validation: records.
@@ -55,20 +55,20 @@ class Arithmetic(Source):
         self,
         digits: int = 2,
         skill: float = 0.5,
-        off: int = 10,
+        wrong_by: int = 10,
         temperature: float = 0.1,
         train: int = 4000,
         validation: int = 256,
         test: int = 512,
         seed: int = 0,
     ) -> None:
-        if not 1 <= digits <= 4 or not 0 <= skill <= 1 or off < 1 or temperature <= 0:
+        if not 1 <= digits <= 4 or not 0 <= skill <= 1 or wrong_by < 1 or temperature <= 0:
             raise UserError(
-                f"data.digits={digits} data.skill={skill} data.off={off} data.temperature={temperature}: "
+                f"data.digits={digits} data.skill={skill} data.wrong_by={wrong_by} data.temperature={temperature}: "
                 "1 to 4, in [0, 1], at least 1, and above 0."
             )
         self.sizes = split_sizes(train, validation, test)
-        self.digits, self.skill, self.off, self.temperature, self.seed = digits, skill, off, temperature, seed
+        self.digits, self.skill, self.wrong_by, self.temperature, self.seed = digits, skill, wrong_by, temperature, seed
         total, there = sum(self.sizes.values()), 10 ** (2 * digits)
         if total > there:
             raise UserError(
@@ -83,7 +83,7 @@ class Arithmetic(Source):
         one, other = chosen // base, chosen % base
         prompts = [f"{a}+{b}=" for a, b in zip(one.tolist(), other.tolist(), strict=True)]
         true = (one + other)[:, None]
-        off = torch.randint(1, self.off + 1, (total, 2), generator=draw)
+        off = torch.randint(1, self.wrong_by + 1, (total, 2), generator=draw)
         off = torch.where((torch.rand(total, 2, generator=draw) < 0.5) & (off <= true), -off, off)
         right = torch.rand(total, 2, generator=draw) < self.skill
         said = torch.where(right, true, true + off)

@@ -22,6 +22,9 @@ class Bandit(Source):
     Prompts are even; the answers of a pair are drawn from mu, the second one until it differs from the first. Of the
     answers to a prompt a share `unseen` is never recorded: mu is 0 there. `tilt` below 0 makes good answers rare.
 
+    With several `attributes` an answer is worth r_1, r_2, ..., drawn independently; r, and with it the preferences and
+    mu's tilt, is one of them by `judge`, or their mean. Everything else of the world stays the same, tilt 0 provided.
+
     Columns: `prompt`, `chosen`, `rejected` int64 (N,). Tokens of prompts are 0 ... prompts - 1, those of answers
     0 ... answers - 1: what comes after a prompt is an answer.
 
@@ -33,6 +36,8 @@ class Bandit(Source):
         sharpness: how far mu is from even, at least 0.
         tilt: towards good answers.
         unseen: share of the answers to a prompt that are never recorded, in [0, 1); two are always.
+        attributes: in how many respects answers are worth something, at least 1.
+        judge: the attribute that r is, from 0; None: their mean.
         train: pairs.
         validation: pairs.
         test: pairs.
@@ -51,6 +56,8 @@ class Bandit(Source):
         sharpness: float = 1.0,
         tilt: float = 0.0,
         unseen: float = 0.0,
+        attributes: int = 1,
+        judge: int | None = None,
         train: int = 2000,
         validation: int = 500,
         test: int = 1000,
@@ -63,7 +70,10 @@ class Bandit(Source):
                 f"data.scale={scale} data.temperature={temperature} data.sharpness={sharpness} data.unseen={unseen}: "
                 "above 0, above 0, at least 0, and in [0, 1)."
             )
+        if attributes < 1 or not (judge is None or 0 <= judge < attributes):
+            raise UserError(f"data.attributes={attributes} data.judge={judge}: at least 1, and one of them or null.")
         self.sizes = split_sizes(train, validation, test, "pair")
+        self.attributes, self.judge = attributes, judge
         self.prompts, self.answers, self.scale, self.temperature = prompts, answers, scale, temperature
         self.sharpness, self.tilt, self.unseen, self.seed = sharpness, tilt, unseen, seed
 
@@ -71,14 +81,19 @@ class Bandit(Source):
         """Rewards and the law of recorded answers."""
         draw = generator(self.seed, "bandit")
         shape = (self.prompts, self.answers)
-        reward = self.scale * torch.randn(shape, generator=draw, dtype=torch.float64)
+        first = torch.randn(shape, generator=draw, dtype=torch.float64)
+        more = torch.randn(
+            (self.attributes - 1, *shape), generator=generator(self.seed, "bandit attributes"), dtype=torch.float64
+        )
+        attributes = self.scale * torch.cat([first[None], more])
+        reward = attributes.mean(0) if self.judge is None else attributes[self.judge]
         logits = self.sharpness * torch.randn(shape, generator=draw, dtype=torch.float64)
         logits = logits + self.tilt * reward / self.scale
         hidden = min(self.answers - 2, round(self.unseen * self.answers))
         order = torch.rand(shape, generator=draw, dtype=torch.float64).argsort(1).argsort(1)
         behaviour = logits.masked_fill(order < hidden, -torch.inf).softmax(1)
         ids = torch.arange(self.prompts)[:, None], torch.arange(self.answers)[:, None]
-        return World(*ids, reward, behaviour)
+        return World(*ids, reward, behaviour, attributes)
 
     def load(self) -> Records:
         world = self.world()

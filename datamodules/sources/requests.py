@@ -116,6 +116,7 @@ class Requests(Source):
         caution: probability of a refusal where it is right, in [0, 1].
         temperature: of the preferences, above 0.
         bias: of the labeller, in units of the reward.
+        test_skill: that of the writers of test records; None: the same.
         flipped: share of preferences that are turned round, in [0, 1/2): noise of the labels.
         train: records.
         validation: records.
@@ -135,13 +136,15 @@ class Requests(Source):
         caution: float = 0.5,
         temperature: float = 1.0,
         bias: float = 0.0,
+        test_skill: float | None = None,
         flipped: float = 0.0,
         train: int = 2000,
         validation: int = 256,
         test: int = 512,
         seed: int = 0,
     ) -> None:
-        shares = {"skill": skill, "harmful": harmful, "caution": caution}
+        test_skill = skill if test_skill is None else test_skill
+        shares = {"skill": skill, "test_skill": test_skill, "harmful": harmful, "caution": caution}
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise UserError(f"data.{name}={value}: it lies in [0, 1].")
@@ -151,7 +154,13 @@ class Requests(Source):
                 "at least 1, at least 1, above 0, and in [0, 1/2)."
             )
         self.sizes = split_sizes(train, validation, test)
-        self.skill, self.length, self.longest, self.harmful = skill, length, longest, harmful
+        self.skill, self.test_skill, self.length, self.longest, self.harmful = (
+            skill,
+            test_skill,
+            length,
+            longest,
+            harmful,
+        )
         self.caution, self.temperature, self.bias, self.flipped, self.seed = caution, temperature, bias, flipped, seed
 
     def load(self) -> Records:
@@ -187,7 +196,9 @@ class Requests(Source):
         shape = (len(prompts), self.longest)
         going = torch.rand(shape, generator=draw) < 1 - 1 / self.length
         count = (going.cumprod(1).sum(1) + 1).clamp_max(self.longest).tolist()
-        skilled = (torch.rand(shape, generator=draw) < self.skill).tolist()
+        skill = torch.full((len(prompts), 1), self.skill)
+        skill[-self.sizes["test"] :] = self.test_skill
+        skilled = (torch.rand(shape, generator=draw) < skill).tolist()
         kinds = torch.randint(4, shape, generator=draw).tolist()
         picks = torch.rand(shape, generator=draw).tolist()
         refuses = (torch.rand(len(prompts), generator=draw) < self.caution).tolist()

@@ -145,7 +145,7 @@ class Reader:
     def __init__(self, net: nn.Module, begun: Tensor, total: int, samples: int) -> None:
         self.net = net
         self.cache: Any = net.cache(len(begun), total) if hasattr(net, "cache") else None  # type: ignore[operator]
-        read = net(begun) if self.cache is None else net.advance(begun, self.cache)  # type: ignore[operator]
+        read = net(begun) if self.cache is None else net.advance(begun, self.cache, keep=1)  # type: ignore[operator]
         self.logits = read[:, -1]
         if samples > 1:
             self.select(torch.arange(len(begun), device=begun.device).repeat_interleave(samples))

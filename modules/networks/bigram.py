@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Self
+
+import torch
 from torch import Tensor, nn
+
+
+@dataclass
+class Counted:
+    """The cache of a network that needs nothing of what it has read: how much it was."""
+
+    length: int = 0
+
+    def select(self, rows: Tensor) -> Self:
+        return type(self)(self.length)
 
 
 class Bigram(nn.Module):
@@ -23,3 +37,13 @@ class Bigram(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """ids int64 (B, T) -> logits (B, T, vocabulary)."""
         return self.table(ids)
+
+    def cache(self, rows: int, length: int) -> Counted:
+        """See `modules.networks.cache.CachedNet`."""
+        return Counted()
+
+    @torch.no_grad()
+    def advance(self, ids: Tensor, cache: Counted, keep: int | None = None) -> Tensor:
+        """See `modules.networks.cache.CachedNet`."""
+        cache.length += ids.shape[1]
+        return self(ids if keep is None else ids[:, -keep:])

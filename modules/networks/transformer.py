@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compendium.errors import UserError
+from modules.networks.cache import KeyValueCache
 
 
 class Attention(nn.Module):
@@ -20,10 +21,14 @@ class Attention(nn.Module):
         self.inward = nn.Linear(width, 3 * width, bias=bias)
         self.outward = nn.Linear(width, width, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None, block: int = 0) -> Tensor:
+        """See above; with a cache, x are the next places of block number `block`."""
         query, key, value = self.inward(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, D)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=self.causal)
+        if cache is not None:
+            mixed = cache.attend(block, query, key, value)
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=self.causal)
         return F.dropout(self.outward(mixed.transpose(1, 2).flatten(2)), dropout, self.training)
 
 
@@ -38,9 +43,9 @@ class Block(nn.Module):
         self.widen = nn.Linear(width, 4 * width, bias=bias)
         self.narrow = nn.Linear(4 * width, width, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, width) -> (B, T, width)."""
-        x = x + self.attention(self.before_attention(x))
+    def forward(self, x: Tensor, cache: KeyValueCache | None = None, block: int = 0) -> Tensor:
+        """x (B, T, width) -> (B, T, width); with a cache, x are the next places of block number `block`."""
+        x = x + self.attention(self.before_attention(x), cache, block)
         hidden = F.gelu(self.widen(self.before_mlp(x)), approximate="tanh")
         return x + F.dropout(self.narrow(hidden), self.attention.dropout, self.training)
 
@@ -83,7 +88,7 @@ class Transformer(nn.Module):
         if width % heads:
             raise UserError(f"net.heads={heads} do not divide net.width={width}.")
         (self.context,), (vocabulary,) = in_shape, out_shape
-        self.features, self.dropout = width, dropout
+        self.features, self.heads, self.dropout, self.causal = width, heads, dropout, causal
         self.token = nn.Embedding(vocabulary, width)
         self.position = nn.Embedding(self.context, width)
         self.blocks = nn.Sequential(*(Block(width, heads, dropout, bias, causal) for _ in range(depth)))
@@ -103,11 +108,15 @@ class Transformer(nn.Module):
     def stages(self) -> list[tuple[nn.Module]]:
         return [(block,) for block in self.blocks]
 
-    def enter(self, ids: Tensor) -> Tensor:
-        length = ids.shape[1]
+    def enter(self, ids: Tensor, start: int = 0) -> Tensor:
+        end = start + ids.shape[1]
+        self.fits(end)
+        return F.dropout(self.token(ids) + self.position.weight[start:end], self.dropout, self.training)
+
+    def fits(self, length: int) -> None:
+        """Refuse texts longer than the context."""
         if length > self.context:
             raise UserError(f"a text of {length} tokens is longer than the {self.context} that this model reads.")
-        return F.dropout(self.token(ids) + self.position.weight[:length], self.dropout, self.training)
 
     def through(self, stage: int, state: Tensor) -> Tensor:
         return self.blocks[stage](state)
@@ -119,6 +128,30 @@ class Transformer(nn.Module):
         """ids int64 (B, T) -> features before the last layer (B, T, width), of its token and those that it sees."""
         return self.norm(self.blocks(self.enter(ids)))
 
+    def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """ids int64 (B, T) -> features (B, T, width), as `embed`, and logits (B, T, vocabulary), in one pass."""
+        features = self.embed(ids)
+        return features, F.linear(features, self.token.weight)
+
     def forward(self, ids: Tensor) -> Tensor:
         """ids int64 (B, T), T up to the context -> logits (B, T, vocabulary): of each next token, if causal."""
         return self.leave(self.blocks(self.enter(ids)))
+
+    def cache(self, rows: int, length: int) -> KeyValueCache:
+        """See `modules.networks.cache.CachedNet`."""
+        self.fits(length)
+        if not self.causal:
+            raise UserError(
+                "a network that reads in both directions cannot go on from what it has read.", "net.causal=true"
+            )
+        size = self.features // self.heads
+        return KeyValueCache.empty(len(self.blocks), rows, self.heads, length, size, self.token.weight)
+
+    @torch.no_grad()
+    def advance(self, ids: Tensor, cache: KeyValueCache, keep: int | None = None) -> Tensor:
+        """See `modules.networks.cache.CachedNet`."""
+        state = self.enter(ids, cache.length)
+        for number, block in enumerate(self.blocks):
+            state = block(state, cache, number)
+        cache.length += ids.shape[1]
+        return self.leave(state if keep is None else state[:, -keep:])

@@ -15,7 +15,24 @@ from modules.preference.referenced import Referenced
 
 
 class OnPolicy(Referenced):
-    """max over pi of E r(x, y) - beta KL(pi | pi_ref), by answers that pi itself has written (datamodule=rollouts).
+    """A policy that learns from answers that it has just written (datamodule=rollouts).
+
+    Args:
+        parts: see `Referenced`.
+    """
+
+    batch_type = Rollouts
+    targets = ("answer", "preference")
+
+    def total_loss(self, batch: Any) -> Tensor:
+        value = super().total_loss(batch)
+        self.terms["reward"] = batch.reward.mean()
+        self.terms["answer_length"] = batch.answer.sum(1).float().mean()
+        return value
+
+
+class Clipped(OnPolicy):
+    """max over pi of E r(x, y) - beta KL(pi | pi_ref), in steps that do not go too far from who wrote the answers.
 
     Args:
         spec: text with answers.
@@ -27,9 +44,6 @@ class OnPolicy(Referenced):
     Raises:
         UserError: a value out of range, see `Policy`.
     """
-
-    batch_type = Rollouts
-    targets = ("answer", "preference")
 
     def __init__(
         self, spec: DataSpec | Mapping[str, Any], beta: float = 0.05, clip: float | None = 0.2, **parts: Any
@@ -45,9 +59,3 @@ class OnPolicy(Referenced):
         if self.clip is None:
             return ratio * advantage
         return torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage)
-
-    def total_loss(self, batch: Any) -> Tensor:
-        value = super().total_loss(batch)
-        self.terms["reward"] = batch.reward.mean()
-        self.terms["answer_length"] = batch.answer.sum(1).float().mean()
-        return value

@@ -16,7 +16,9 @@ from modules.preference.policy import answer_log_probs
 from modules.preference.referenced import Referenced
 
 AT_ONCE = 1024
-"""Pairs of which the reference is asked at once."""
+"""Pairs of which the reference is asked at once, at most."""
+TOKENS_AT_ONCE = 2**13
+"""Tokens of them, at most: a network's memory goes by these."""
 
 
 class PairwisePreference(Referenced):
@@ -54,8 +56,9 @@ class PairwisePreference(Referenced):
         self.asks_anew = getattr(data, "fresh", False)
         if self.asks_anew or not self.objective.needs_reference:
             return
-        rows = data.rows["train"]
-        self.noted.copy_(torch.cat([self._asked(data, part) for part in rows.split(AT_ONCE)]))
+        rows, longest = data.rows["train"], 2 * self.spec.shape[0]
+        at_once = min(AT_ONCE, max(1, TOKENS_AT_ONCE // longest))
+        self.noted.copy_(torch.cat([self._asked(data, part) for part in rows.split(at_once)]))
 
     @torch.no_grad()
     def _asked(self, data: Any, rows: Tensor) -> Tensor:

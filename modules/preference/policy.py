@@ -35,7 +35,7 @@ class Policy(Method, ABC):
         super().__init__(spec, **parts)
         self.net = self.build(self.context, (self.spec.vocabulary,))
         if model is not None:
-            self.begin_from(model)
+            begin_from(model, self.net)
             self.hparams["model"] = None  # its weights lie in this checkpoint, which opens without the other one
 
     @property
@@ -46,21 +46,6 @@ class Policy(Method, ABC):
     @abstractmethod
     def loss(self, batch: Any) -> Tensor | dict[str, Tensor]:
         """See `Method`."""
-
-    def begin_from(self, model: str) -> None:
-        """Take over the weights of another policy's checkpoint."""
-        begun = Method.load_from_checkpoint(model)
-        if not isinstance(begun, Policy):
-            raise UserError(f"model.model={model} is a {type(begun).__name__}, no Policy.")
-        own, other = self.net.state_dict(), begun.net.state_dict()
-        wrong = [name for name in own.keys() | other.keys() if name not in own or name not in other]
-        wrong += [name for name in own.keys() & other.keys() if own[name].shape != other[name].shape]
-        if wrong:
-            raise UserError(
-                f"model.model={model} has another network: {', '.join(sorted(wrong)[:3])}.",
-                "choose net= and data= as it was trained",
-            )
-        self.net.load_state_dict(other)
 
     def answer_log_probs(self, ids: Tensor, answer: Tensor) -> Tensor:
         """ids int64 (..., T) and which are the answer's, bool (..., T) -> ln pi(y | x) (...), float32 or more."""
@@ -85,6 +70,31 @@ class Policy(Method, ABC):
         return write(self.net, prompts, lengths, longest, end=end, samples=samples, decoding=decoding)
 
 
+def plain_state(net: torch.nn.Module) -> dict[str, Tensor]:
+    """A network's weights, adapters added to what they are beside, so that others go on from it with new ones."""
+    return net.plain_state() if hasattr(net, "plain_state") else net.state_dict()  # type: ignore[operator]
+
+
+def begin_from(model: str, net: torch.nn.Module) -> None:
+    """Give a network the weights of the network of a policy's checkpoint, which stays as it is.
+
+    Raises:
+        UserError: a checkpoint of no `Policy`, or of another network.
+    """
+    begun = Method.load_from_checkpoint(model)
+    if not isinstance(begun, Policy):
+        raise UserError(f"model.model={model} is a {type(begun).__name__}, no Policy.")
+    own, other = plain_state(net), plain_state(begun.net)
+    wrong = [name for name in own.keys() | other.keys() if name not in own or name not in other]
+    wrong += [name for name in own.keys() & other.keys() if own[name].shape != other[name].shape]
+    if wrong:
+        raise UserError(
+            f"model.model={model} has another network: {', '.join(sorted(wrong)[:3])}.",
+            "choose net= and data= as it was trained",
+        )
+    getattr(net, "begin_as", net.load_state_dict)(other)
+
+
 def answer_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor:
     """ids int64 (..., T) and which are the answer's, bool (..., T) -> ln of the answer's probability (...).
 
@@ -97,9 +107,15 @@ def answer_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tenso
 def token_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor:
     """ids int64 (B, T) and which are the answer's, bool (B, T) -> ln p of each of its tokens (B, T - 1), 0 elsewhere.
 
-    What stands at t is of the token at t + 1. Float32 at least.
+    What stands at t is of the token at t + 1. Float32 at least. A network with a `token_log_probs` of its own is asked.
     """
-    logits = net(ids[:, :-1])
+    if hasattr(net, "token_log_probs"):
+        return net.token_log_probs(ids, answer)  # type: ignore[operator]
+    return log_probs_of(net(ids[:, :-1]), ids, answer)
+
+
+def log_probs_of(logits: Tensor, ids: Tensor, answer: Tensor) -> Tensor:
+    """The same from the network's logits (B, T - 1, vocabulary)."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     token = logits.gather(2, ids[:, 1:, None]).squeeze(2) - logits.logsumexp(2)
     return torch.where(answer[:, 1:], token, 0.0)
@@ -107,7 +123,13 @@ def token_log_probs(net: torch.nn.Module, ids: Tensor, answer: Tensor) -> Tensor
 
 def all_log_probs(net: torch.nn.Module, prompts: Tensor, answers: Tensor) -> Tensor:
     """Prompts int64 (P, T_p), answers int64 (A, T_a) -> ln of each answer's probability after each prompt (P, A)."""
+    return answer_log_probs(net, *all_sequences(prompts, answers))
+
+
+def all_sequences(prompts: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+    """Prompts int64 (P, T_p), answers int64 (A, T_a) -> each answer after each prompt, ids int64 (P, A, T_p + T_a), and
+    which are the answer's, bool, of the same shape.
+    """
     shape = (len(prompts), len(answers), -1)
     ids = torch.cat([prompts[:, None].expand(shape), answers[None].expand(shape)], 2)
-    place = torch.arange(ids.shape[2], device=ids.device)
-    return answer_log_probs(net, ids, (place >= prompts.shape[1]).expand(ids.shape))
+    return ids, (torch.arange(ids.shape[2], device=ids.device) >= prompts.shape[1]).expand(ids.shape)

@@ -13,11 +13,11 @@ from compendium.errors import UserError
 from datamodules.batches import Rollouts
 from datamodules.spec import DataSpec
 from modules.preference.advantages import Estimator
-from modules.preference.on_policy import OnPolicy
+from modules.preference.on_policy import Clipped
 from modules.preference.policy import token_log_probs
 
 
-class PolicyGradient(OnPolicy):
+class PolicyGradient(Clipped):
     """Policy gradients of whole answers, which are compared with each other.
 
         loss = -sum over tokens of w min(ratio A, clip(ratio, 1 - c, 1 + c) A),    ratio = pi / pi_old of a token
@@ -32,10 +32,10 @@ class PolicyGradient(OnPolicy):
         divergence: where it stands, `reward` (RLOO, PPO) or `loss` (GRPO).
         average: w of a token: `answers`, 1 / (number of answers), so that an answer counts as its tokens together; or
             `tokens`, 1 / (number of answers * tokens of the answer), so that each answer counts alike (GRPO).
-        parts: see `OnPolicy`.
+        parts: see `Clipped`.
 
     Raises:
-        UserError: another word, see `OnPolicy`.
+        UserError: another word, see `Clipped`.
     """
 
     def __init__(

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from compendium.errors import UserError
 from datamodules.batches import Rollouts
 from datamodules.spec import DataSpec
-from modules.preference.on_policy import OnPolicy
+from modules.preference.on_policy import Clipped
 from modules.preference.policy import token_log_probs
 
 
-class ProximalPolicy(OnPolicy):
+class ProximalPolicy(Clipped):
     """PPO (Schulman et al. 2017) for answers as in InstructGPT (Ouyang et al. 2022): each token is a step.
 
         r_t = -beta ln pi_old / pi_ref of token t, and on the last token what the answer is worth beside it
@@ -33,7 +33,7 @@ class ProximalPolicy(OnPolicy):
         spec: text with answers.
         lam: in [0, 1]; 0.95 as in InstructGPT.
         value: weight of the critic's loss, above 0; 0.1 as in trl.
-        parts: see `OnPolicy`.
+        parts: see `Clipped`.
 
     Raises:
         UserError: a value out of range; a network without features (`embed`), such as net=bigram.

@@ -47,6 +47,33 @@ GACIL = [
     "datamodule.batch_size=128",
     "+callbacks.evaluation.classification._target_=callbacks.evaluation.classification.Classification",
 ]
+ROLLOUTS = [
+    "model=preference/policy_gradient",
+    "data.train=42",
+    "data.validation=8",
+    "data.test=8",
+    "net.width=8",
+    "net.depth=1",
+    "net.heads=1",
+    "datamodule.batch_size=18",
+    "datamodule.samples=2",
+    "datamodule.passes=3",
+    "trainer.max_epochs=3",
+    "+callbacks.evaluation.answers._target_=callbacks.evaluation.answers.Answers",
+]
+PAIRS = [
+    "model=preference/pairwise",
+    "data=bandit",
+    "datamodule=online_preferences",
+    "data.train=42",
+    "data.validation=8",
+    "data.test=8",
+    "datamodule.batch_size=18",
+    "datamodule.passes=3",
+    "datamodule.keep=null",
+    "trainer.max_epochs=3",
+    "+callbacks.evaluation.gold._target_=callbacks.evaluation.gold.Gold",
+]
 KINDS = {
     "plain": CLASSIFIER,
     "accumulated": [*CLASSIFIER, "trainer.accumulate_grad_batches=2"],
@@ -78,6 +105,8 @@ KINDS = {
         "callbacks.checkpoint.mode=min",
     ],
     "solved": GACIL,
+    "rollouts that are used several times": ROLLOUTS,
+    "pairs that are written and kept": PAIRS,
 }
 MOMENTS = {
     "raise": [  # goes on from the last checkpoint; an epoch has 7 steps, and every third is saved

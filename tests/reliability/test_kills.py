@@ -42,6 +42,19 @@ KINDS = {
         "callbacks.checkpoint.monitor=validate/nll",
         "callbacks.checkpoint.mode=min",
     ),
+    "preference": (
+        "model=preference/policy_gradient",
+        "data.train=128",
+        "data.validation=16",
+        "data.test=16",
+        "net.width=16",
+        "net.depth=1",
+        "net.heads=1",
+        "datamodule.batch_size=8",
+        "datamodule.passes=2",
+        "trainer.max_epochs=6",
+        "+callbacks.evaluation.answers._target_=callbacks.evaluation.answers.Answers",
+    ),
 }
 
 

@@ -58,3 +58,18 @@ def test_tilt_below_zero_makes_good_answers_rare():
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(UserError, match=f"data.{next(iter(wrong))}="):
         Bandit(**wrong)
+
+
+def test_attributes_are_independent_and_the_judge_says_which_one_counts():
+    worlds = {judge: Bandit(attributes=3, judge=judge, prompts=64, answers=64).world() for judge in (None, 0, 1, 2)}
+    alone = Bandit(prompts=64, answers=64).world()
+    assert torch.equal(worlds[0].reward, alone.reward)
+    for judge in range(3):
+        assert torch.equal(worlds[judge].reward, worlds[None].attributes[judge])
+        assert torch.equal(worlds[judge].behaviour, alone.behaviour)
+    torch.testing.assert_close(worlds[None].reward, worlds[None].attributes.mean(0))
+    correlation = torch.corrcoef(worlds[None].attributes.flatten(1)) - torch.eye(3)
+    assert float(correlation.abs().max()) < 0.07  # of 4096 values: four standard deviations
+    for settings in ({"attributes": 0}, {"attributes": 2, "judge": 2}):
+        with pytest.raises(UserError, match="attributes"):
+            Bandit(**settings)

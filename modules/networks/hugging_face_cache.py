@@ -1,0 +1,99 @@
+"""Caches of transformers in memory that is taken once: the library's own copies all that it holds for each token."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Self
+
+from torch import Tensor
+
+
+@dataclass
+class Past:
+    """What transformers keeps of the texts that it has read.
+
+    Attributes:
+        kept: a `transformers.Cache`.
+        length: tokens that were read.
+    """
+
+    kept: Any
+    length: int = 0
+
+    @classmethod
+    def empty(cls, library: Any, config: Any, room: int) -> Self | None:
+        """For a model of this config, and texts of up to `room` tokens; None for one with recurrent layers, which take
+        several tokens at once only at the start.
+
+        Layers that see all that was read get memory for it at once; others, of sliding windows say, stay the library's.
+        """
+        kept = library.DynamicCache(config=config)
+        usual, recurrent = library.cache_utils.DynamicLayer, library.cache_utils.LinearAttentionLayer
+        if any(isinstance(layer, recurrent) or not isinstance(layer, usual) for layer in kept.layers):
+            return None
+        kept.layers = [with_room(usual)(room) if type(layer) is usual else layer for layer in kept.layers]
+        return cls(kept)
+
+    def select(self, rows: Tensor) -> Self:
+        chosen = copy.copy(self.kept)
+        chosen.layers = [copy.copy(layer) for layer in self.kept.layers]
+        chosen.batch_select_indices(rows)
+        return type(self)(chosen, self.length)
+
+
+@dataclass
+class Reread:
+    """The cache of models that cannot go on from what they have read: the ids, to be read again.
+
+    Attributes:
+        ids: int64 (rows, length).
+        length: tokens that were read.
+    """
+
+    ids: Tensor
+    length: int = 0
+
+    def select(self, rows: Tensor) -> Self:
+        return type(self)(self.ids[rows], self.length)
+
+
+@cache
+def with_room(usual: type) -> Any:
+    """`transformers.cache_utils.DynamicLayer` with room; made when transformers is there."""
+
+    class Roomy(usual):  # type: ignore[misc,valid-type]
+        """Keys and values (B, heads, T, size) are the beginning of (B, heads, room, size)."""
+
+        def __init__(self, room: int) -> None:
+            super().__init__()
+            self.room = room
+            self.length = 0
+
+        def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+            if not self.is_initialized:
+                self.lazy_initialization(key_states, value_states)
+                self.all_keys, self.all_values = (self.roomier(part, self.room) for part in (key_states, value_states))
+            end = self.length + key_states.shape[2]
+            self.all_keys[:, :, self.length : end] = key_states
+            self.all_values[:, :, self.length : end] = value_states
+            self.length = end
+            self.keys, self.values = self.all_keys[:, :, :end], self.all_values[:, :, :end]
+            return self.keys, self.values
+
+        @staticmethod
+        def roomier(part: Tensor, room: int) -> Tensor:
+            return part.new_empty((*part.shape[:2], room, part.shape[3]))
+
+        def batch_select_indices(self, indices: Tensor) -> None:
+            if not self.is_initialized:
+                return
+            for name in ("keys", "values"):
+                chosen = getattr(self, name).index_select(0, indices)
+                held = self.roomier(chosen, self.room)
+                held[:, :, : self.length] = chosen
+                setattr(self, f"all_{name}", held)
+                setattr(self, name, held[:, :, : self.length])
+
+    return Roomy
