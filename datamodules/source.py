@@ -92,6 +92,7 @@ class Dialogues:
         scores: what the answers are worth (N, K), float, where somebody has scored them.
         judge: who tells what any answer is worth, where somebody can.
         preference: P(a is preferred to b) = sigma((r_a - r_b) / temperature) under that judge: the temperature.
+        reasons: why the first answer to each prompt is preferred to the second one, where somebody has said so.
     """
 
     prompts: Sequence[Text]
@@ -99,6 +100,7 @@ class Dialogues:
     scores: Tensor | None = None
     judge: Judge | None = None
     preference: float = 1.0
+    reasons: Sequence[str] = ()
 
 
 @dataclass

@@ -161,6 +161,7 @@ class AnswersData(DataModule):
             context = int(ids.lengths.max())
         else:
             ids, prompt_length, context = self._cut(*self._spoken(spec.name))
+            context = max(context, self._room_for_reasons(ids, prompt_length))
         place = torch.full((len(ids) // self._answers,), -1)
         place[self.rows["train"]] = torch.arange(len(self.rows["train"]))
         self._columns = {"ids": ids, "length": ids.lengths, "prompt_length": prompt_length, "place": place}
@@ -168,6 +169,14 @@ class AnswersData(DataModule):
             self._columns["score"] = scores.flatten()
         vocabulary = spec.vocabulary if self.speech is None else self.speech.vocabulary
         return spec.but(shape=(context,), vocabulary=vocabulary)
+
+    def _room_for_reasons(self, ids: Ragged, prompt_length: Tensor) -> int:
+        """Tokens of the longest text with both answers and a reason; 0 where nobody gives any."""
+        if self.dialogues is None or not self.dialogues.reasons:
+            return 0
+        assert self.speech is not None
+        longest = max(len(self.speech.encode(reason)) for reason in self.dialogues.reasons) + 1
+        return int(prompt_length.max()) + 2 * self._longest_answer + longest
 
     def _cut(self, prompts: list[Tensor], answers: list[Tensor]) -> tuple[Ragged, Tensor, int]:
         """Prompts and answers -> texts that the context has room for, the lengths of their prompts, and the context."""
@@ -222,6 +231,8 @@ class AnswersData(DataModule):
                     yield text
                 else:
                     yield from (part for message in text for part in (message["role"], ": ", message["content"], "\n"))
+            if dialogues.reasons:
+                yield dialogues.reasons[row]
 
     def _scores(self) -> Tensor | None:
         """What the recorded answers are worth (N, K) float32, where that is known."""
