@@ -63,7 +63,6 @@ def test_prompts_without_a_feasible_answer_teach_nothing(rule):
     assert not any(weight.grad.abs().sum() for weight in method.net.parameters() if weight.grad is not None)
 
 
-@torch.no_grad()
 def test_answers_too_far_from_the_reference_are_not_feasible():
     near, far = made("crraft", kl=1e3), made("crraft")
     for method in (near, far):  # the perturbed one is the reference, so that some ratios are above 1
