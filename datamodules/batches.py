@@ -218,6 +218,29 @@ class Rollouts(NamedTuple):
     group: Tensor
 
 
+class FeaturedPairs(NamedTuple):
+    """Preferences between two answers that are known by frozen features.
+
+    `prompt` float (B, P), features of the prompts; `pairs` float (B, 2, D), the same followed by features of the chosen
+    answer, and of the rejected one; `row` int64 (B,), which training record it is, -1 in evaluation.
+    """
+
+    prompt: Tensor
+    pairs: Tensor
+    row: Tensor
+
+
+class TeacherPairs(NamedTuple):
+    """Records with what two teachers say of each: `x` float (B, ...), `y` int64 (B,), the class, and `chosen` and
+    `rejected` int64 (B,), the classes that the better and the worse teacher name. They may agree.
+    """
+
+    x: Tensor
+    y: Tensor
+    chosen: Tensor
+    rejected: Tensor
+
+
 class JudgedRollouts(NamedTuple):
     """Rollouts that judges have looked at: `feasible` bool (B K,), whether an answer keeps every rule, and `baseline`
     float (B K,), what the recorded answer to the same prompt is worth.

@@ -412,6 +412,19 @@ class AnswerScorer(Protocol):
 
 
 @runtime_checkable
+class Acquirer(Protocol):
+    """A preference model that chooses which pairs it has labelled."""
+
+    def preference_logit(self, pairs: Tensor) -> Tensor:
+        """Features of two answers to each prompt (B, 2, D) -> log odds that the first one is preferred (B,)."""
+        ...
+
+    def acquired_rows(self) -> Tensor:
+        """Training records that have been labelled, int64 (n,)."""
+        ...
+
+
+@runtime_checkable
 class Rewriter(Protocol):
     """A prompter: it puts other prompts in the place of those that a frozen policy answers."""
 
