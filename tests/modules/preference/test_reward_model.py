@@ -107,7 +107,7 @@ def test_it_begins_with_a_policy_s_network_and_opens_without_that_checkpoint(tmp
 
 def test_what_it_cannot_do_is_said(tmp_path):
     with pytest.raises(UserError, match="Bigram has no features of tokens"):
-        trained(planned("preference/reward_model", tmp_path, "net=bigram", "~net.width", "~net.depth", "~net.heads"))
+        trained(planned("preference/reward_model", tmp_path, "net=bigram"))
     spec = PreferenceData(Bandit()).spec
     for settings in ({"center": -1.0}, {"margin": math.nan}):
         with pytest.raises(UserError, match="at least 0"):
