@@ -31,7 +31,7 @@ class AnswersData(DataModule):
         source: prompts with answers, as text or, in a world that can be listed, as tokens.
         tokens: `byte`, `character`, `word` (those of the training texts), or a Hugging Face model's own, by its name or
             folder; worlds that can be listed have tokens of their own.
-        context: tokens of the longest text; longer prompts lose their beginning, longer answers their end. None: as
+        context: tokens that a network is to read; longer prompts lose their beginning, longer answers their end. None: as
             many as the longest prompt and the longest answer have.
         parts: the arguments of `DataModule`.
 
@@ -193,7 +193,7 @@ class AnswersData(DataModule):
                 prompt[len(prompt) - min(len(prompt), self.context - len(answer)) :]
                 for prompt, answer in zip(prompts, answers, strict=True)
             ]
-            context = self.context
+        context = self.context or context
         texts = Ragged([torch.cat(pair) for pair in zip(prompts, answers, strict=True)])
         return texts, torch.tensor([len(prompt) for prompt in prompts]), context
 

@@ -26,7 +26,13 @@ SMALL = (
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     """A policy whose answers depend on what stands before a request."""
-    run = planned("preference/fine_tuning", tmp_path_factory.mktemp("teacher"), *SMALL, "optimizer.lr=0.03", "trainer.max_epochs=30")
+    run = planned(
+        "preference/fine_tuning",
+        tmp_path_factory.mktemp("teacher"),
+        *SMALL,
+        "optimizer.lr=0.03",
+        "trainer.max_epochs=30",
+    )
     parts = trained(run)
     return parts.method.eval(), str(Path(parts.trainer.default_root_dir) / "checkpoints/last.ckpt")
 
