@@ -8,6 +8,8 @@ from benchmarks import comparisons, epochs, startup, steps
 from benchmarks.generative import memory, sampling, training
 from benchmarks.optimization import problems
 from benchmarks.optimization import steps as optimizers
+from benchmarks.preference import rollouts
+from benchmarks.preference import training as preferences
 from benchmarks.uncertainty import conformal_selection, ensemble, smooth_ece
 
 if __name__ == "__main__":
@@ -35,3 +37,7 @@ if __name__ == "__main__":
     smooth_ece.main(1, (1_000,)) if smoke else smooth_ece.main()
     print()
     conformal_selection.main(1, (1_000,)) if smoke else conformal_selection.main()
+    print()
+    preferences.main(1, ("smoke",)) if smoke else preferences.main()
+    print()
+    rollouts.main(1, ("smoke",)) if smoke else rollouts.main()

@@ -172,6 +172,18 @@ class ScoredPairs(NamedTuple):
     scores: Tensor
 
 
+class ReasonedPairs(NamedTuple):
+    """Preferences with a reason each: `explained` int64 (B, S), the prompt, the chosen answer, the rejected one, and
+    why the first is preferred, filled up; `reason` bool (B, S), the tokens of the reason.
+    """
+
+    pairs: Tensor
+    answers: Tensor
+    row: Tensor
+    explained: Tensor
+    reason: Tensor
+
+
 class Rankings(NamedTuple):
     """Answers in the order of preference, the best first: `ranked` float (B, K, D), features of each, and `problem`
     int64 (B,), which of several problems the ranking belongs to.

@@ -92,6 +92,9 @@ class Dialogues:
         scores: what the answers are worth (N, K), float, where somebody has scored them.
         judge: who tells what any answer is worth, where somebody can.
         preference: P(a is preferred to b) = sigma((r_a - r_b) / temperature) under that judge: the temperature.
+        reasons: why the first answer to each prompt is preferred to the second one, where somebody has said so.
+        bare: the same prompts without principles or examples that stand before them, where any do.
+        words: all words that there are, where the source knows them, for tokenizers of words; empty: those of training.
     """
 
     prompts: Sequence[Text]
@@ -99,6 +102,9 @@ class Dialogues:
     scores: Tensor | None = None
     judge: Judge | None = None
     preference: float = 1.0
+    bare: Sequence[Text] = ()
+    words: Sequence[str] = ()
+    reasons: Sequence[str] = ()
 
 
 @dataclass

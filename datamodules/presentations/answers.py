@@ -161,13 +161,26 @@ class AnswersData(DataModule):
             context = int(ids.lengths.max())
         else:
             ids, prompt_length, context = self._cut(*self._spoken(spec.name))
+            context = max(context, self._room_for_reasons(ids, prompt_length))
+        self._hold(ids, prompt_length)
+        vocabulary = spec.vocabulary if self.speech is None else self.speech.vocabulary
+        return spec.but(shape=(context,), vocabulary=vocabulary)
+
+    def _hold(self, ids: Ragged, prompt_length: Tensor) -> None:
+        """Keep texts as columns."""
         place = torch.full((len(ids) // self._answers,), -1)
         place[self.rows["train"]] = torch.arange(len(self.rows["train"]))
         self._columns = {"ids": ids, "length": ids.lengths, "prompt_length": prompt_length, "place": place}
         if (scores := self._scores()) is not None:
             self._columns["score"] = scores.flatten()
-        vocabulary = spec.vocabulary if self.speech is None else self.speech.vocabulary
-        return spec.but(shape=(context,), vocabulary=vocabulary)
+
+    def _room_for_reasons(self, ids: Ragged, prompt_length: Tensor) -> int:
+        """Tokens of the longest text with both answers and a reason; 0 where nobody gives any."""
+        if self.dialogues is None or not self.dialogues.reasons:
+            return 0
+        assert self.speech is not None
+        longest = max(len(self.speech.encode(reason)) for reason in self.dialogues.reasons) + 1
+        return int(prompt_length.max()) + 2 * self._longest_answer + longest
 
     def _cut(self, prompts: list[Tensor], answers: list[Tensor]) -> tuple[Ragged, Tensor, int]:
         """Prompts and answers -> texts that the context has room for, the lengths of their prompts, and the context."""
@@ -205,7 +218,9 @@ class AnswersData(DataModule):
                 f"{type(self).__name__} needs {self.answers_needed} answers to each prompt; "
                 f"'{name}' has records with {min(found)}."
             )
-        learned = SEPARATOR.join(self._training_texts(dialogues)) if self.tokens in TOKENIZERS else ""
+        learned = (
+            SEPARATOR.join([*self._training_texts(dialogues), *dialogues.words]) if self.tokens in TOKENIZERS else ""
+        )
         self.speech = speech(self.tokens, learned)
         pairs = [
             self.speech.encoded(prompt, answer)
@@ -222,6 +237,8 @@ class AnswersData(DataModule):
                     yield text
                 else:
                     yield from (part for message in text for part in (message["role"], ": ", message["content"], "\n"))
+            if dialogues.reasons:
+                yield dialogues.reasons[row]
 
     def _scores(self) -> Tensor | None:
         """What the recorded answers are worth (N, K) float32, where that is known."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -127,6 +127,8 @@ class Requests(Source):
         UserError: a value out of range.
     """
 
+    judge_type: ClassVar[type[RequestJudge]] = RequestJudge
+
     def __init__(
         self,
         skill: float = 0.4,
@@ -168,7 +170,7 @@ class Requests(Source):
         total = sum(self.sizes.values())
         prompts = self.prompts(total, draw)
         written = [self.answers(prompts, draw), self.answers(prompts, draw)]
-        judge, labeller = RequestJudge(), RequestJudge(self.bias)
+        judge, labeller = self.judge_type(), RequestJudge(self.bias)
         worth = torch.stack([labeller.judge(prompts, answers)["reward"] for answers in written], 1)
         first = torch.sigmoid((worth[:, 0] - worth[:, 1]) / self.temperature)
         first = (1 - self.flipped) * first + self.flipped * (1 - first)

@@ -33,9 +33,7 @@ GOOD = 1.5
 
 
 class VerdictChecker(Judge):
-    """`reward` is 1 where the last word of a critique is the right verdict, else 0; `critique` is the share of its counts
-    that are right.
-    """
+    """`reward`, 1 where the last word of a critique is the right verdict, and `critique`, the share of right counts."""
 
     def judge(self, prompts: Sequence[Text], answers: Sequence[str]) -> dict[str, Tensor]:
         rows = []

@@ -66,6 +66,18 @@ class Decoding:
         return logits.log_softmax(1)
 
 
+def draw(law: Tensor) -> Tensor:
+    """ln p (n, vocabulary) -> a token of each row int64 (n, 1).
+
+    The distribution function is inverted, in float64: one uniform number a row, where `multinomial` draws as many as
+    there are tokens.
+    """
+    upto = law.exp().cumsum(1, dtype=torch.float64)
+    uniform = torch.rand(len(law), 1, dtype=torch.float64, device=law.device)
+    # Of tokens with p = 0 the function is that of the token before: `right` never stops at them.
+    return torch.searchsorted(upto, uniform * upto[:, -1:], right=True).clamp_max(law.shape[1] - 1)
+
+
 @torch.no_grad()
 def write(
     net: nn.Module,
@@ -79,9 +91,9 @@ def write(
 ) -> Written:
     """Write answers to prompts, drawn from torch's global state.
 
-    All texts go forward together from the end of the shortest prompt: where a prompt is longer, its own token stands in
-    the place of a drawn one, so that nothing is filled up on the left and no position is moved. Prompts are read once
-    for all their samples. Texts that have ended leave the batch as soon as they are half of it.
+    All texts go forward together from the end of the shortest prompt, and a longer prompt joins them when they have
+    grown to its length: nothing is filled up on the left and no position is moved. Prompts are read once for all their
+    samples. Texts that have ended leave the batch as soon as they are a quarter of it.
 
     Args:
         net: maps ids (n, T) to logits (n, T, vocabulary), and perhaps reads on from a `cache`, see
@@ -97,35 +109,44 @@ def write(
         B * samples texts.
     """
     decoding = decoding or Decoding()
-    shortest, total = int(lengths.min()), int(lengths.max()) + longest
+    each = lengths.tolist()
+    total = max(each) + longest
     ids = nn.functional.pad(prompts, (0, total - prompts.shape[1])).repeat_interleave(samples, 0)
-    length = lengths.repeat_interleave(samples)
+    last = lengths.repeat_interleave(samples) + longest
     place = torch.arange(total, device=ids.device)
-    given = place < length[:, None]
+    ids = torch.where(place < (last - longest)[:, None], ids, 0)
     log_probs = torch.zeros(ids.shape, dtype=torch.float32, device=ids.device)
     over = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)  # the end has been written
-    answer = torch.zeros_like(given)
-    reader = Reader(net, prompts[:, :shortest], total, samples)
-    active = torch.arange(len(ids), device=ids.device)
-    for position in range(shortest, total):
+    answer = torch.zeros_like(ids, dtype=torch.bool)
+    reader = Reader(net, total, samples)
+    active = torch.empty(0, dtype=torch.long, device=ids.device)
+    for position in range(min(each), total):
+        begun = [row for row, length in enumerate(each) if length == position]
+        if begun:
+            rows = torch.tensor(begun, device=ids.device)
+            reader.begin(prompts[rows, :position])
+            texts = rows[:, None] * samples + torch.arange(samples, device=ids.device)
+            active = torch.cat([active, texts.flatten()])
+        if not len(active):
+            continue
         law = decoding.law(reader.logits)
-        drawn = law.exp().multinomial(1)
-        is_given = given[active, position]
-        token = torch.where(is_given, ids[active, position], drawn[:, 0])
-        own = ~is_given & ~over[active] & (position < length[active] + longest)
-        ids[active, position] = torch.where(is_given | own, token, 0)
+        drawn = draw(law)
+        own = ~over[active] & (position < last[active])
+        token = torch.where(own, drawn[:, 0], 0)
+        ids[active, position] = token
         log_probs[active, position] = torch.where(own, law.gather(1, drawn)[:, 0], 0.0)
         answer[active, position] = own
         if end is not None:
             over[active] |= own & (token == end)
-        going = ~over[active] & (position + 1 < length[active] + longest)
-        left = int(going.sum())
-        if not left or position + 1 == total:
+        if position + 1 == total:
             break
-        if 2 * left <= len(active):
+        going = ~over[active] & (position + 1 < last[active])
+        left = int(going.sum())
+        if 4 * left <= 3 * len(active):
             active, token = active[going], token[going]
             reader.keep(going)
-        reader.read(ids[:, : position + 1], token[:, None], active)
+        if left:
+            reader.read(ids[:, : position + 1], token[:, None], active)
     return Written(ids, answer, log_probs, over)
 
 
@@ -134,7 +155,6 @@ class Reader:
 
     Args:
         net: a network.
-        begun: how the prompts begin, int64 (B, T).
         total: tokens of the longest text.
         samples: texts that go on from each prompt.
     """
@@ -142,27 +162,34 @@ class Reader:
     logits: Tensor
     """Of the next token (n, vocabulary)."""
 
-    def __init__(self, net: nn.Module, begun: Tensor, total: int, samples: int) -> None:
-        self.net = net
-        self.cache: Any = net.cache(len(begun), total) if hasattr(net, "cache") else None  # type: ignore[operator]
-        read = net(begun) if self.cache is None else net.advance(begun, self.cache, keep=1)  # type: ignore[operator]
-        self.logits = read[:, -1]
-        if samples > 1:
-            self.select(torch.arange(len(begun), device=begun.device).repeat_interleave(samples))
+    def __init__(self, net: nn.Module, total: int, samples: int) -> None:
+        self.net, self.total, self.samples = net, total, samples
+        self.cached = hasattr(net, "cache")
+        self.cache: Any = None
+        self.going = 0
 
-    def select(self, rows: Tensor) -> None:
-        """Go on with some texts alone, or with several from each: rows int64 (n,) of what there was."""
-        self.logits = self.logits[rows]
-        if self.cache is not None:
-            self.cache = self.cache.select(rows)
+    def begin(self, prompts: Tensor) -> None:
+        """Go on from prompts int64 (B, T), too; all other texts have become as long."""
+        cache: Any = self.net.cache(len(prompts), self.total) if self.cached else None  # type: ignore[operator]
+        read = self.net.advance(prompts, cache, keep=1) if self.cached else self.net(prompts)  # type: ignore[operator]
+        logits = read[:, -1]
+        if self.samples > 1:
+            rows = torch.arange(len(prompts), device=prompts.device).repeat_interleave(self.samples)
+            logits, cache = logits[rows], cache.select(rows) if self.cached else None
+        if self.going:
+            logits, cache = torch.cat([self.logits, logits]), self.cache.join(cache) if self.cached else None
+        self.logits, self.cache, self.going = logits, cache, len(logits)
 
     def keep(self, going: Tensor) -> None:
-        """Go on with the texts that `going`, bool (n,), says."""
-        self.select(going.nonzero()[:, 0])
+        """Go on with the texts alone that `going`, bool (n,), says."""
+        rows = going.nonzero()[:, 0]
+        self.logits, self.going = self.logits[rows], len(rows)
+        if self.cached:
+            self.cache = self.cache.select(rows)
 
     def read(self, texts: Tensor, token: Tensor, active: Tensor) -> None:
         """Read one more token (n, 1) of the `active` rows of all texts (N, T) so far."""
-        if self.cache is None:
-            self.logits = self.net(texts[active])[:, -1]
-        else:
+        if self.cached:
             self.logits = self.net.advance(token, self.cache)[:, -1]  # type: ignore[operator]
+        else:
+            self.logits = self.net(texts[active])[:, -1]

@@ -18,6 +18,9 @@ class Counted:
     def select(self, rows: Tensor) -> Self:
         return type(self)(self.length)
 
+    def join(self, other: Self) -> Self:
+        return type(self)(self.length)
+
 
 class Bigram(nn.Module):
     """Logits of the next token, a row of a table for each last token: any law p(next | last), even at first.

@@ -23,6 +23,10 @@ class Cache(Protocol):
         """
         ...
 
+    def join(self, other: Self) -> Self:
+        """The texts of both, which are equally long: a longer prompt comes to those that have grown to its length."""
+        ...
+
 
 @runtime_checkable
 class CachedNet(Protocol):
@@ -33,7 +37,7 @@ class CachedNet(Protocol):
         logits = net.advance(drawn[:, None], cache)     (rows, 1, vocabulary), and so on
 
     Whatever the pieces are, the logits are those of `forward` over the whole text, up to rounding. No gradient goes
-    through them. Texts of a cache are equally long; shorter prompts begin to answer while longer ones are still read.
+    through them. Texts of a cache are equally long: a longer prompt joins once the others have grown to its length.
     """
 
     def cache(self, rows: int, length: int) -> Cache:
@@ -83,6 +87,15 @@ class KeyValueCache:
         for own, new in ((self.keys, chosen.keys), (self.values, chosen.values)):
             new[..., : self.length, :] = own[..., : self.length, :].index_select(1, rows)
         return chosen
+
+    def join(self, other: Self) -> Self:
+        rows = self.keys.shape[1]
+        shape = (len(self.keys), rows + other.keys.shape[1], *self.keys.shape[2:])
+        joined = type(self)(self.keys.new_empty(shape), self.values.new_empty(shape), self.length)
+        for part, at in ((self, slice(rows)), (other, slice(rows, None))):
+            joined.keys[:, at, :, : self.length] = part.keys[..., : self.length, :]
+            joined.values[:, at, :, : self.length] = part.values[..., : self.length, :]
+        return joined
 
     def attend(self, block: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Causal attention of t new places to what was read and to themselves; their keys and values are noted.

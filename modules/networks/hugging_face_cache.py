@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
+import torch
 from torch import Tensor
 
 
@@ -37,10 +38,24 @@ class Past:
         return cls(kept)
 
     def select(self, rows: Tensor) -> Self:
-        chosen = copy.copy(self.kept)
-        chosen.layers = [copy.copy(layer) for layer in self.kept.layers]
-        chosen.batch_select_indices(rows)
-        return type(self)(chosen, self.length)
+        chosen = self.copied()
+        chosen.kept.batch_select_indices(rows)
+        return chosen
+
+    def join(self, other: Self) -> Self:
+        joined = self.copied()
+        for layer, more in zip(joined.kept.layers, other.kept.layers, strict=True):
+            layer.keys = torch.cat([layer.keys, more.keys])
+            layer.values = torch.cat([layer.values, more.values])
+            if hasattr(layer, "make_room"):
+                layer.make_room()
+        return joined
+
+    def copied(self) -> Self:
+        """One that shares what is kept until it is given something else."""
+        kept = copy.copy(self.kept)
+        kept.layers = [copy.copy(layer) for layer in self.kept.layers]
+        return type(self)(kept, self.length)
 
 
 @dataclass
@@ -57,6 +72,9 @@ class Reread:
 
     def select(self, rows: Tensor) -> Self:
         return type(self)(self.ids[rows], self.length)
+
+    def join(self, other: Self) -> Self:
+        return type(self)(torch.cat([self.ids, other.ids]), self.length)
 
 
 @cache
@@ -87,12 +105,16 @@ def with_room(usual: type) -> Any:
             return part.new_empty((*part.shape[:2], room, part.shape[3]))
 
         def batch_select_indices(self, indices: Tensor) -> None:
-            if not self.is_initialized:
-                return
+            if self.is_initialized:
+                super().batch_select_indices(indices)
+                self.make_room()
+
+        def make_room(self) -> None:
+            """Put keys and values that have become others where there is room behind them."""
             for name in ("keys", "values"):
-                chosen = getattr(self, name).index_select(0, indices)
-                held = self.roomier(chosen, self.room)
-                held[:, :, : self.length] = chosen
+                part = getattr(self, name)
+                held = self.roomier(part, self.room)
+                held[:, :, : self.length] = part
                 setattr(self, f"all_{name}", held)
                 setattr(self, name, held[:, :, : self.length])
 

@@ -17,7 +17,7 @@ class FineTuning(Policy):
     """
 
     batch_type = Demonstrations
-    targets = ("preference",)
+    targets = ("answer", "preference")
 
     def loss(self, batch: Demonstrations) -> Tensor:
         return -self.answer_log_probs(batch.ids, batch.answer).sum() / batch.answer.sum()

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from compendium.errors import UserError
-from modules.language.generation import Decoding, write
+from modules.language.generation import Decoding, draw, write
 from modules.networks.bigram import Bigram
 from modules.networks.transformer import Transformer
 from modules.preference.policy import token_log_probs
@@ -94,3 +94,15 @@ def test_a_table_needs_no_cache_and_one_prompt_no_others():
 def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(UserError, match="at least 0"):
         Decoding(**wrong)
+
+
+def test_draws_have_their_probabilities_and_never_are_what_is_impossible():
+    torch.manual_seed(0)
+    probability = torch.tensor([0.0, 0.5, 0.0, 1e-3, 0.299, 0.2, 0.0])
+    drawn = draw(probability.log().expand(100_000, 7))
+    assert drawn.shape == (100_000, 1)
+    count = drawn[:, 0].bincount(minlength=7)
+    expected = 100_000 * probability
+    assert not count[probability == 0].any()
+    within = 5 * (expected * (1 - probability)).sqrt()
+    assert ((count - expected).abs() <= within).all()

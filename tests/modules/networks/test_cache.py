@@ -63,6 +63,18 @@ def test_rows_are_selected_repeated_and_independent_of_what_they_came_from(make)
 
 
 @pytest.mark.parametrize("make", [transformer, bigram])
+def test_texts_that_have_become_equally_long_join(make):
+    net, ids = make(), torch.randint(11, (5, 16))
+    grown, begun = net.cache(3, 16), net.cache(2, 16)
+    net.advance(ids[:3, :4], grown)
+    net.advance(ids[:3, 4:7], grown)
+    net.advance(ids[3:, :7], begun)
+    joined = grown.join(begun)
+    torch.testing.assert_close(net.advance(ids[:, 7:], joined), net(ids)[:, 7:].detach())
+    torch.testing.assert_close(net.advance(ids[:3, 7:], grown), net(ids)[:3, 7:].detach())
+
+
+@pytest.mark.parametrize("make", [transformer, bigram])
 def test_of_a_long_piece_the_last_logits_alone(make):
     net, ids = make(), torch.randint(11, (2, 9))
     torch.testing.assert_close(net.advance(ids, net.cache(2, 9), keep=2), net(ids)[:, -2:].detach())

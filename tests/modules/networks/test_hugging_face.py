@@ -94,6 +94,12 @@ def test_pieces_have_the_logits_of_the_whole_text_also_of_selected_rows(argument
     torch.testing.assert_close(ends, expected[rows, 8:], rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(model.advance(ids[:, 8:], cache, keep=2), expected[:, 10:], rtol=1e-10, atol=1e-12)
     assert (cache.length, chosen.length) == (12, 12)
+    grown, begun = model.cache(3, 12), model.cache(2, 12)
+    model.advance(ids[:, :6], grown)
+    model.advance(ids[:, 6:7], grown)
+    model.advance(ids[:2, :7], begun)
+    joined = model.advance(ids[[0, 1, 2, 0, 1], 7, None], grown.join(begun))[:, 0]
+    torch.testing.assert_close(joined, expected[[0, 1, 2, 0, 1], 7], rtol=1e-10, atol=1e-12)
     with pytest.raises(UserError, match="a text of 13 tokens"):
         model.cache(1, 13)
 
