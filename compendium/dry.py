@@ -125,7 +125,7 @@ def count(records: Any) -> str:
     """How many records there are, in words."""
     if records.documents:
         return f"{sum(map(len, records.documents.values()))} documents"
-    return f"{len(next(iter(records.columns.values())))} records"
+    return f"{records.size} records"
 
 
 def target_nodes(node: Any, path: str) -> list[tuple[str, Mapping[str, Any]]]:

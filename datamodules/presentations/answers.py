@@ -31,8 +31,8 @@ class AnswersData(DataModule):
         source: prompts with answers, as text or, in a world that can be listed, as tokens.
         tokens: `byte`, `character`, `word` (those of the training texts), or a Hugging Face model's own, by its name or
             folder; worlds that can be listed have tokens of their own.
-        context: tokens that a network is to read; longer prompts lose their beginning, longer answers their end. None: as
-            many as the longest prompt and the longest answer have.
+        context: tokens that a network is to read; longer prompts lose their beginning, longer answers their end. None:
+            as many as the longest prompt and the longest answer have.
         parts: the arguments of `DataModule`.
 
     Raises:

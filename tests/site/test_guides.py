@@ -62,6 +62,8 @@ def own_data(tmp_path, monkeypatch):
             Image.fromarray(draw.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(f"photos/{name}/{i}.png")
     np.savez("arrays.npz", x=draw.random((40, 8, 8)).astype("float32"), y=np.arange(40) % 2)
     Path("notes.txt").write_text("All that is written here is text. " * 200)
+    pair = '{{"prompt": "What is {0} + 1?", "chosen": "It is {1}.", "rejected": "{0}"}}\n'
+    Path("pairs.jsonl").write_text("".join(pair.format(number, number + 1) for number in range(60)))
     Path("notes.jsonl").write_text('{"text": "All that is written here is text."}\n' * 200)
 
 
