@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,10 +37,13 @@ class Utterances(Requests):
     abstract form.
 
     Args:
-        parts: the arguments of `Requests`.
+        skill, harmful, temperature, parts: see `Requests`.
     """
 
     judge_type = UtteranceJudge
+
+    def __init__(self, skill: float = 0.6, harmful: float = 0.4, temperature: float = 0.5, **parts: Any) -> None:
+        super().__init__(skill, harmful=harmful, temperature=temperature, **parts)
 
     def prompts(self, total: int, draw: torch.Generator) -> list[str]:
         plain = super().prompts(total, draw)

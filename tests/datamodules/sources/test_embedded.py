@@ -28,6 +28,16 @@ def test_records_are_what_spec_and_tags_say(name):
     records = source_of(name).load()
     spec, tags = records.spec, summary(choices("data")[name])[1]
     assert tags == {spec.kind} | ({spec.target} if spec.target else set())
+    if records.dialogues is not None:
+        found = records.dialogues
+        assert all(isinstance(prompt, str) and prompt for prompt in found.prompts)
+        assert all(isinstance(one, str) and one for answers in found.answers for one in answers)
+        assert {len(answers) for answers in found.answers} == {2 if spec.target == "preference" else 1}
+        assert sum(len(rows) for rows in records.splits.values()) == records.size
+        return
+    if spec.target == "preference" and spec.kind == "vector":
+        assert all(column.isfinite().all() for column in records.columns.values())
+        return
     if spec.target == "preference":
         numbers = records.columns.values()
         assert all(column.dtype == torch.int64 and 0 <= column.min() <= column.max() for column in numbers)
@@ -68,7 +78,7 @@ def test_configs_name_every_argument_with_its_default(name):
     assert set(config) == set(names)
     defaults = {
         parameter.name: parameter.default
-        for owner in target.__mro__
+        for owner in reversed(target.__mro__)
         if "__init__" in vars(owner)
         for parameter in inspect.signature(vars(owner)["__init__"]).parameters.values()
         if parameter.default is not parameter.empty
@@ -89,7 +99,7 @@ def test_configs_introduce_themselves(name):
     line, tags = summary(choices("data")[name])
     assert line.endswith(".")
     assert len(line) < 100
-    assert tags <= {"image", "vector", "text", "class", "real", "mask", "points", "preference"}
+    assert tags <= {"image", "vector", "text", "class", "real", "mask", "points", "preference", "answer"}
     assert tags & {"image", "vector", "text"}
 
 
