@@ -1,0 +1,82 @@
+"""Policies that are not trained: other laws of the next token, made of policies that were."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compendium.config import locate
+from compendium.errors import UserError
+from datamodules.batches import Demonstrations
+from datamodules.spec import DataSpec
+from modules.method import Method, SolvedMethod
+from modules.preference.policy import Policy
+from modules.preference.referenced import Referenced
+
+
+class Decoded(Referenced, SolvedMethod):
+    """A policy that is decoded from trained ones, whose reference is one of them, the `base`.
+
+    They become parts of this method: their weights lie in its checkpoint, which opens without the other files. There
+    is nothing to train; the pass over the records only counts them.
+
+    A subclass makes `net` and gives `anchor`.
+
+    Args:
+        spec: text with answers.
+        parts: `net`, see `Method`: the network of parts for which no checkpoint is given.
+    """
+
+    batch_type = Demonstrations
+    targets = ("preference",)
+
+    seen: Tensor
+    anchor: nn.Module
+    """The network of the base, a part of this method."""
+
+    def __init__(self, spec: DataSpec | Mapping[str, Any], **parts: Any) -> None:
+        super(Policy, self).__init__(spec, **parts)  # past the network that `Policy` would build
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    def opened(self, name: str, model: str | Mapping[str, Any] | None) -> Policy | None:
+        """The policy of the argument `name`: a checkpoint, or what this method's checkpoint says of it.
+
+        Raises:
+            UserError: a checkpoint of no `Policy`, or of another vocabulary.
+        """
+        if model is None:
+            return None
+        if isinstance(model, Mapping):
+            return locate(model["method"], f"model.{name}")(**model["hyper_parameters"])
+        policy = Method.load_from_checkpoint(model)
+        if not isinstance(policy, Policy):
+            raise UserError(f"model.{name}={model} is a {type(policy).__name__}, no Policy.")
+        if policy.spec.vocabulary != self.spec.vocabulary:
+            raise UserError(
+                f"model.{name}={model} knows {policy.spec.vocabulary} tokens, these records have "
+                f"{self.spec.vocabulary}.",
+                "choose data= and datamodule.tokens= as it was trained",
+            )
+        kind = f"{type(policy).__module__}.{type(policy).__qualname__}"
+        self.hparams[name] = {"method": kind, "hyper_parameters": dict(policy.hparams)}
+        return policy
+
+    def net_of(self, policy: Policy | None) -> nn.Module:
+        """The network of a policy, or one as it begins; it isn't trained."""
+        net = self.build(self.context, (self.spec.vocabulary,)) if policy is None else policy.net
+        return net.requires_grad_(False).train()
+
+    @contextlib.contextmanager
+    def before(self) -> Iterator[nn.Module]:
+        yield self.anchor
+
+    def accumulate(self, batch: Demonstrations) -> None:
+        self.seen += self.sum_of_all(torch.tensor(len(batch.ids), device=self.device))
+
+    def loss(self, batch: Demonstrations) -> Tensor:
+        """-ln pi of the answers' tokens, the mean, nats; nobody descends it."""
+        return -self.answer_log_probs(batch.ids, batch.answer).sum() / batch.answer.sum()
