@@ -39,7 +39,7 @@ class EmulatedFineTuning(Decoded):
 
     Args:
         spec: text with answers.
-        base: checkpoint of the policy that gives the knowledge.
+        model: checkpoint of the base, which gives the knowledge.
         tuned: checkpoint of the policy that was tuned.
         reference: checkpoint of what the tuned ones began as; None: what they themselves keep of it.
         other: checkpoint of a second tuned policy; None: there is none.
@@ -56,7 +56,7 @@ class EmulatedFineTuning(Decoded):
     def __init__(
         self,
         spec: DataSpec | Mapping[str, Any],
-        base: str | Mapping[str, Any] | None = None,
+        model: str | Mapping[str, Any] | None = None,
         tuned: str | Mapping[str, Any] | None = None,
         reference: str | Mapping[str, Any] | None = None,
         other: str | Mapping[str, Any] | None = None,
@@ -69,11 +69,11 @@ class EmulatedFineTuning(Decoded):
             raise UserError(f"model.mix={mix} mixes nothing.", "give a second tuned policy: model.other=CHECKPOINT")
         began = self.opened("reference", reference)
         shares = {"tuned": (tuned, weight * mix), "other": (other, weight * (1 - mix))}
-        nets, weights = [self.net_of(self.opened("base", base))], [1.0]
-        for name, (model, share) in shares.items():
-            if name == "other" and model is None:
+        nets, weights = [self.net_of(self.opened("model", model))], [1.0]
+        for name, (path, share) in shares.items():
+            if name == "other" and path is None:
                 continue
-            policy = self.opened(name, model)
+            policy = self.opened(name, path)
             before = self.net_of(began) if policy is None or began is not None else own_reference(name, policy)
             nets += [self.net_of(policy), before]
             weights += [share, -share]
