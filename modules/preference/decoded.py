@@ -42,28 +42,33 @@ class Decoded(Referenced, SolvedMethod):
         super(Policy, self).__init__(spec, **parts)  # past the network that `Policy` would build
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
 
-    def opened(self, name: str, model: str | Mapping[str, Any] | None) -> Policy | None:
-        """The policy of the argument `name`: a checkpoint, or what this method's checkpoint says of it.
+    def opened(self, name: str, model: str | Mapping[str, Any] | None, kind: type = Policy) -> Any:
+        """What the argument `name` says: a checkpoint, or what this method's checkpoint says of it.
+
+        Args:
+            name: of the argument.
+            model: its value; None gives None.
+            kind: what the checkpoint has to hold.
 
         Raises:
-            UserError: a checkpoint of no `Policy`, or of another vocabulary.
+            UserError: a checkpoint of something else, or of another vocabulary.
         """
         if model is None:
             return None
         if isinstance(model, Mapping):
             return locate(model["method"], f"model.{name}")(**model["hyper_parameters"])
-        policy = Method.load_from_checkpoint(model)
-        if not isinstance(policy, Policy):
-            raise UserError(f"model.{name}={model} is a {type(policy).__name__}, no Policy.")
-        if policy.spec.vocabulary != self.spec.vocabulary:
+        method = Method.load_from_checkpoint(model)
+        if not isinstance(method, kind):
+            raise UserError(f"model.{name}={model} is a {type(method).__name__}, no {kind.__name__}.")
+        if method.spec.vocabulary != self.spec.vocabulary:
             raise UserError(
-                f"model.{name}={model} knows {policy.spec.vocabulary} tokens, these records have "
+                f"model.{name}={model} knows {method.spec.vocabulary} tokens, these records have "
                 f"{self.spec.vocabulary}.",
                 "choose data= and datamodule.tokens= as it was trained",
             )
-        kind = f"{type(policy).__module__}.{type(policy).__qualname__}"
-        self.hparams[name] = {"method": kind, "hyper_parameters": dict(policy.hparams)}
-        return policy
+        target = f"{type(method).__module__}.{type(method).__qualname__}"
+        self.hparams[name] = {"method": target, "hyper_parameters": dict(method.hparams)}
+        return method
 
     def net_of(self, policy: Policy | None) -> nn.Module:
         """The network of a policy, or one as it begins; it isn't trained."""
