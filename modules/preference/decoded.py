@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,12 +36,15 @@ class Decoded(Referenced, SolvedMethod):
     targets = ("preference",)
 
     seen: Tensor
-    anchor: nn.Module
-    """The network of the base, a part of this method."""
 
     def __init__(self, spec: DataSpec | Mapping[str, Any], **parts: Any) -> None:
         super(Policy, self).__init__(spec, **parts)  # past the network that `Policy` would build
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    @property
+    @abstractmethod
+    def anchor(self) -> nn.Module:
+        """The network of the base, a part of `net`."""
 
     def opened(self, name: str, model: str | Mapping[str, Any] | None, kind: type = Policy) -> Any:
         """What the argument `name` says: a checkpoint, or what this method's checkpoint says of it.

@@ -80,7 +80,7 @@ class EmulatedFineTuning(Decoded):
         self.net = LogLinear(nets, weights)
 
     @property
-    def anchor(self) -> nn.Module:  # type: ignore[override]
+    def anchor(self) -> nn.Module:
         return self.net.nets[0]
 
 

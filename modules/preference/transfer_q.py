@@ -216,5 +216,5 @@ class TransferQ(Decoded):
         )  # fmt: skip
 
     @property
-    def anchor(self) -> nn.Module:  # type: ignore[override]
+    def anchor(self) -> nn.Module:
         return self.net.base
