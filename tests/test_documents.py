@@ -50,10 +50,12 @@ COMPARE = [command for command in COMMANDS if command.startswith("python compare
 
 @pytest.fixture
 def own_data(tmp_path, monkeypatch):
-    """A working folder with the table and the pictures that the documents speak of."""
+    """A working folder with the table, the preferences and the pictures that the documents speak of."""
     monkeypatch.chdir(tmp_path)
     rows = [f"{i % 7},{i * 3 % 11},{'ab'[i % 2]}" for i in range(60)]
     Path("table.csv").write_text("\n".join(["length,width,species", *rows]) + "\n")
+    pair = '{{"prompt": "What is {0} + 1?", "chosen": "It is {1}.", "rejected": "{0}"}}\n'
+    Path("pairs.jsonl").write_text("".join(pair.format(number, number + 1) for number in range(60)))
     for name in ("cats", "dogs"):
         Path("photos", name).mkdir(parents=True)
         for i in range(10):
