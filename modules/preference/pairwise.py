@@ -85,7 +85,14 @@ class PairwisePreference(Referenced):
         scores = batch.scores.to(log_pi).unbind(1) if isinstance(batch, ScoredPairs) else (None, None)
         by_reference = batch.by_reference.unbind(1) if isinstance(batch, OnlinePairs) else (None, None)
         lengths = batch.answers.sum(2).to(log_pi).unbind(1)
-        return Pairs(*log_pi.unbind(1), *noted.unbind(1), *lengths, *scores, *by_reference)
+        pairs = Pairs(*log_pi.unbind(1), *noted.unbind(1), *lengths, *scores, *by_reference)
+        return pairs._replace(mismatched=self.mismatched(batch)) if self.objective.needs_mismatched else pairs
+
+    @torch.no_grad()
+    def mismatched(self, batch: Preferences) -> Tensor:
+        """ln pi / pi_ref of the answers of each pair after the prompt of the pair before (2 B,)."""
+        texts = after_other_prompts(batch.pairs, batch.answers)
+        return (self.answer_log_probs(*texts) - self.reference_log_probs(*texts)).flatten()
 
     def loss(self, batch: Preferences) -> Tensor | dict[str, Tensor]:
         pairs = self.referenced_pairs(batch) if self.asks_anew else self.pairs(batch, self.noted[batch.row])
@@ -100,3 +107,24 @@ class PairwisePreference(Referenced):
     def preference_pairs(self, batch: Preferences) -> Pairs:
         """A batch of any split -> ln pi and ln pi_ref of both answers."""
         return self.pairs(batch, self.noted_log_probs(batch.pairs, batch.answers))
+
+
+def after_other_prompts(ids: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+    """Answers to prompts -> the same answers, each after the prompt of the row before.
+
+    Args:
+        ids: prompt and answer, filled up, int64 (B, 2, T).
+        answers: which are the answer's, bool (B, 2, T).
+
+    Returns:
+        ids and which are the answer's, (B, 2, T'), filled up with 0.
+    """
+    start, count = answers.int().argmax(2), answers.sum(2)
+    before = start.roll(1, 0)
+    place = torch.arange(int((before + count).max()), device=ids.device)
+    beyond = place - before[..., None]
+    own = (beyond >= 0) & (beyond < count[..., None])
+    last = ids.shape[2] - 1
+    prompts = ids.roll(1, 0).gather(2, place.expand(beyond.shape).clamp_max(last))
+    said = ids.gather(2, (start[..., None] + beyond).clamp(0, last))
+    return torch.where(beyond < 0, prompts, torch.where(own, said, 0)), own

@@ -17,6 +17,9 @@ class Pairs(NamedTuple):
 
     Of a policy that also revises answers, `revised` (B, 2, 2) is ln pi / pi_ref of each answer after each: [:, i, j] of
     j where i stood before, 0 the chosen and 1 the rejected one.
+
+    `mismatched` (2 B,) is ln pi / pi_ref of answers after the prompt of the pair before theirs, without gradients, for
+    objectives that ask for it.
     """
 
     chosen: Tensor
@@ -30,6 +33,7 @@ class Pairs(NamedTuple):
     chosen_by_reference: Tensor | None = None
     rejected_by_reference: Tensor | None = None
     revised: Tensor | None = None
+    mismatched: Tensor | None = None
 
     @property
     def chosen_ratio(self) -> Tensor:
@@ -68,6 +72,8 @@ class Objective(ABC):
 
     needs_reference: ClassVar[bool] = True
     """Whether it looks at ln pi_ref."""
+    needs_mismatched: ClassVar[bool] = False
+    """Whether it looks at answers to other prompts, `Pairs.mismatched`."""
 
     @abstractmethod
     def __call__(self, pairs: Pairs) -> Tensor | dict[str, Tensor]:
