@@ -54,11 +54,14 @@ class Composed:
     choices: dict[str, str]
 
 
-@lru_cache(maxsize=1)
-def register(written: int) -> None:
-    """Tell Hydra the groups that are whole folders, so that a new file there needs no entry anywhere.
+def register() -> None:
+    """Tell Hydra the groups that are whole folders, so that a new file there needs no entry anywhere."""
+    registered(newest())
 
-    They are one node each, since Hydra takes a second for as many entries of a defaults list.
+
+@lru_cache(maxsize=1)
+def registered(written: int) -> None:
+    """Each of them as one node: Hydra takes a second for as many entries of a defaults list.
 
     Args:
         written: when the files were, so that a change makes it anew.
@@ -77,7 +80,7 @@ def compose(arguments: Sequence[str]) -> Composed:
     Raises:
         UserErrors: everything that is wrong with them.
     """
-    register(newest())
+    register()
     arguments = [part for argument in arguments for part in expand_path(argument)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         overrides, errors = parse(arguments)

@@ -171,10 +171,10 @@ def launcher_config(own: Sequence[Override]) -> tuple[Any, list[UserError]]:
     """
     from hydra import initialize_config_dir
 
-    from compendium.compose import composed, mismatch, newest, register
+    from compendium.compose import composed, mismatch, register
     from compendium.config import CONF, choices
 
-    register(newest())
+    register()
     given = {override.key_or_group: override for override in own}
     name = given["hydra/launcher"].value() if "hydra/launcher" in given else "processes"
     if name not in choices("hydra/launcher"):
