@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import torch.distributed
 from torch import Tensor
 
@@ -17,3 +20,13 @@ def sum_of_all(value: Tensor) -> Tensor:
         value = value.clone()
         torch.distributed.all_reduce(value)
     return value
+
+
+def rows_of_all(rows: Tensor) -> Tensor:
+    """Rows (n_p, ...) of each process p -> the rows of all, in the order of the processes, where these are."""
+    if not distributed():
+        return rows
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, rows.cpu())
+    # A process without a record may not know the shape of one: its empty rows say nothing.
+    return torch.cat([part for part in parts if len(part)] or [rows.cpu()]).to(rows.device)

@@ -54,9 +54,15 @@ class Composed:
     choices: dict[str, str]
 
 
-def register() -> None:
-    """Tell Hydra the groups that are whole folders, so that a new file there needs no entry anywhere."""
-    registered(newest())
+def register() -> int:
+    """Tell Hydra the groups that are whole folders, so that a new file there needs no entry anywhere.
+
+    Returns:
+        When the newest config file was written, see `newest`.
+    """
+    written = newest()
+    registered(written)
+    return written
 
 
 @lru_cache(maxsize=1)
@@ -80,7 +86,7 @@ def compose(arguments: Sequence[str]) -> Composed:
     Raises:
         UserErrors: everything that is wrong with them.
     """
-    register()
+    written = register()
     arguments = [part for argument in arguments for part in expand_path(argument)]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         overrides, errors = parse(arguments)
@@ -90,7 +96,7 @@ def compose(arguments: Sequence[str]) -> Composed:
         values = [override for override in overrides if override not in groups]
         errors += [error for override in groups if (error := check_choice(override))]
         good = [str(override.input_line) for override in groups if not check_choice(override)]
-        base, keys = base_of(tuple(good), newest())
+        base, keys = base_of(tuple(good), written)
         errors += [error for override in values if (error := check_key(override, base, keys))]
         if errors:
             raise UserErrors(errors)

@@ -137,6 +137,14 @@ class DataModule(LightningDataModule):
         assert self._records is not None
         return self._records.columns
 
+    def training_places(self) -> Tensor:
+        """Which training record each record is, int64 (N,); -1 for those of other splits."""
+        self.setup()
+        assert self._records is not None
+        place = torch.full((self._records.size,), -1)
+        place[self.rows["train"]] = torch.arange(len(self.rows["train"]))
+        return place
+
     @property
     def columns(self) -> Mapping[str, Column]:
         """All records, with what the presentation adds to the source's columns."""

@@ -332,6 +332,25 @@ class Method(LightningModule):
             )
 
 
+def method_of(path: str | Path, kind: type, where: str, lack: str, map_location: Any = "cpu") -> Any:
+    """The method that a checkpoint holds, if it is of a kind.
+
+    Args:
+        path: of the checkpoint.
+        kind: a method, or a capability.
+        where: who named the path, for the message: `model.model`.
+        lack: what another method does not do, for the message: `which scores no answers`.
+        map_location: as in `torch.load`.
+
+    Raises:
+        UserError: it is of another kind, see `Method.load_from_checkpoint`.
+    """
+    found = Method.load_from_checkpoint(path, map_location)
+    if not isinstance(found, kind):
+        raise UserError(f"{where}={path} is a {type(found).__name__}, {lack}.")
+    return found
+
+
 def total(loss: Tensor | Mapping[str, Tensor]) -> Tensor:
     """A loss, or its terms -> a scalar."""
     return torch.stack(tuple(loss.values())).sum() if isinstance(loss, Mapping) else loss

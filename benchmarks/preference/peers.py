@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import json
 import os
 import random
@@ -90,6 +92,24 @@ def in_turn(module: str, sides: Sequence[str], arguments: Sequence[str], pairs: 
                 raise SystemExit(f"{side}: {done.stderr[-2000:]}")
             found[side].append(json.loads(done.stdout.splitlines()[-1]))
     return found
+
+
+def compared(module: str, title: str, sides: Sequence[str], cases: Sequence[str], pairs: int) -> None:
+    """Print a table for each case; a line if trl is not there."""
+    if importlib.util.find_spec("trl") is None:
+        print(INSTALL)
+        return
+    for case in cases:
+        table(f"{title}, {case}", in_turn(module, sides, ("--case", case), pairs), "tokens/s")
+
+
+def asked(about: str | None, sides: Sequence[str], cases: Sequence[str]) -> argparse.Namespace:
+    """`--pairs`, and `--side` and `--case` of the processes that `in_turn` starts."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--side", choices=sides)
+    parser.add_argument("--case", choices=cases)
+    return parser.parse_args()
 
 
 def table(title: str, found: dict[str, list[dict[str, Any]]], tokens: str) -> None:

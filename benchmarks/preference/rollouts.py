@@ -10,15 +10,13 @@ of an answer.
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import json
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from benchmarks.preference.peers import INSTALL, in_turn, measured, table
+from benchmarks.preference.peers import asked, compared, measured
 from modules.language.generation import write
 from modules.networks.hugging_face import CausalLM
 
@@ -80,18 +78,9 @@ def side(name: str, case: str) -> None:
 
 def main(pairs: int = 5, cases: tuple[str, ...] = tuple(CASES)[1:]) -> None:
     """Print the tables."""
-    if importlib.util.find_spec("trl") is None:
-        print(INSTALL)
-        return
-    for case in cases:
-        found = in_turn("benchmarks.preference.rollouts", SIDES, ("--case", case), pairs)
-        table(f"rollouts, {case}", found, "tokens/s")
+    compared("benchmarks.preference.rollouts", "rollouts", SIDES, cases, pairs)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--side", choices=SIDES)
-    parser.add_argument("--case", choices=tuple(CASES))
-    asked = parser.parse_args()
-    side(asked.side, asked.case) if asked.side else main(asked.pairs)
+    given = asked(__doc__, SIDES, tuple(CASES))
+    side(given.side, given.case) if given.side else main(given.pairs)

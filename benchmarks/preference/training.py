@@ -11,8 +11,6 @@ up counts for nothing. trl runs as it comes, where the reference is asked in eve
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import json
 import logging
 import tempfile
@@ -22,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.preference.peers import INSTALL, in_turn, measured, table, texts
+from benchmarks.preference.peers import asked, compared, measured, texts
 from compendium.compose import compose
 from compendium.engine import build
 from compendium.run import Run
@@ -116,18 +114,9 @@ def side(name: str, case: str) -> None:
 
 def main(pairs: int = 5, cases: tuple[str, ...] = ("short answers", "long answers")) -> None:
     """Print the tables."""
-    if importlib.util.find_spec("trl") is None:
-        print(INSTALL)
-        return
-    for case in cases:
-        found = in_turn("benchmarks.preference.training", SIDES, ("--case", case), pairs)
-        table(f"training, {case}", found, "tokens/s")
+    compared("benchmarks.preference.training", "training", SIDES, cases, pairs)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--side", choices=SIDES)
-    parser.add_argument("--case", choices=tuple(CASES))
-    asked = parser.parse_args()
-    side(asked.side, asked.case) if asked.side else main(asked.pairs)
+    given = asked(__doc__, SIDES, tuple(CASES))
+    side(given.side, given.case) if given.side else main(given.pairs)

@@ -7,15 +7,14 @@ from typing import Any
 
 import torch
 
-from callbacks.evaluation.base import Evaluation
+from callbacks.evaluation.listed import ListedEvaluation
 from callbacks.metrics.precision import precise
 from compendium.errors import UserError
-from datamodules.batches import Anything
 from modules.capabilities import ReferencedPolicy
 from modules.preference.optimal_policy import reference_reward
 
 
-class Attributes(Evaluation):
+class Attributes(ListedEvaluation):
     """Exact figures of a ReferencedPolicy in a world whose answers are worth something in several respects; means over
     prompts, r_i what an answer is worth in respect i.
 
@@ -33,7 +32,6 @@ class Attributes(Evaluation):
     """
 
     capabilities = (ReferencedPolicy,)
-    batch_type = Anything
 
     def __init__(self, quantile: float = 0.85, **parts: Any) -> None:
         super().__init__(**parts)
@@ -42,15 +40,12 @@ class Attributes(Evaluation):
         self.quantile = quantile
 
     def misfit_of_records(self, data):
-        attributes = getattr(getattr(getattr(data, "_records", None), "world", None), "attributes", None)
+        attributes = getattr(self.world_of(data), "attributes", None)
         return None if attributes is not None and len(attributes) > 1 else "answers are worth one thing alone"
-
-    def update(self, method, batch) -> None:
-        """Nothing: `compute` lists all answers."""
 
     def compute(self, method, data) -> Mapping[str, float]:
         world = data.world
-        ids = world.prompts.to(method.device), world.answers.to(method.device)
+        ids = self.texts(method, data)
         pi = precise(method.all_log_probs(*ids)).cpu().softmax(1)
         reference = precise(method.all_reference_log_probs(*ids)).cpu().softmax(1)
         rewards = world.attributes

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
 from callbacks.metrics.precision import precise
-from compendium.collectives import distributed, sum_of_all
+from compendium.collectives import distributed, rows_of_all, sum_of_all
 from compendium.errors import UserError
 from datamodules.batches import accepts
 from datamodules.spec import DataSpec
@@ -96,12 +96,7 @@ class Evaluation(Callback):
     @staticmethod
     def rows_of_all(rows: Tensor) -> Tensor:
         """Rows (n_p, ...) of each process p -> the rows of all, in the order of the processes."""
-        if not distributed():
-            return rows
-        parts: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(parts, rows.cpu())
-        # A process without a record may not know the shape of one: its empty rows say nothing.
-        return torch.cat([part for part in parts if len(part)] or [rows.cpu()]).to(rows.device)
+        return rows_of_all(rows)
 
     @classmethod
     def in_order(cls, rows: Tensor, positions: Tensor) -> Tensor:

@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from callbacks.evaluation.base import Evaluation
+from callbacks.evaluation.listed import ListedEvaluation
 from callbacks.metrics.precision import precise
 from compendium.errors import UserError
-from datamodules.batches import Anything
 from datamodules.source import World
 from modules.capabilities import AnswerPolicy, ReferencedPolicy
 
 
-class Gold(Evaluation):
+class Gold(ListedEvaluation):
     """Exact figures of an AnswerPolicy in a world whose answers can be listed; means over prompts.
 
     - `gold_reward`: sum_a pi(a | x) r(x, a), and `best_reward`: max_a r(x, a).
@@ -41,7 +40,6 @@ class Gold(Evaluation):
     """
 
     capabilities = (AnswerPolicy,)
-    batch_type = Anything
 
     def __init__(self, beta: float = 0.1, **parts: Any) -> None:
         super().__init__(**parts)
@@ -49,16 +47,9 @@ class Gold(Evaluation):
             raise UserError(f"{self.name}.beta={beta}: it is above 0.")
         self.beta = beta
 
-    def misfit_of_records(self, data):
-        world = getattr(getattr(data, "_records", None), "world", None)
-        return None if world is not None else "nobody knows what all answers are worth"
-
-    def update(self, method, batch) -> None:
-        """Nothing: `compute` lists all answers."""
-
     def compute(self, method, data) -> Mapping[str, float]:
         world = data.world
-        ids = world.prompts.to(method.device), world.answers.to(method.device)
+        ids = self.texts(method, data)
         log_pi = precise(method.all_log_probs(*ids)).cpu()
         figures = {"listed": float(log_pi.exp().sum(1).mean())}
         log_pi = log_pi.log_softmax(1)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callbacks.evaluation.base import Evaluation
+from callbacks.evaluation.listed import ListedEvaluation
 from callbacks.metrics.precision import precise
-from compendium.errors import UserError
-from datamodules.batches import Anything
 from modules.capabilities import AnswerPolicy
-from modules.method import Method
+from modules.method import method_of
 
 
-class OtherPolicy(Evaluation):
+class OtherPolicy(ListedEvaluation):
     """Exact distances of an AnswerPolicy from another one where all answers can be listed; means over prompts. All laws
     are taken given that they say answers.
 
@@ -29,7 +27,7 @@ class OtherPolicy(Evaluation):
     """
 
     capabilities = (AnswerPolicy,)
-    batch_type = Anything
+    unlisted = "nobody can list all answers"
 
     def __init__(self, model: str | None = None, **parts: Any) -> None:
         super().__init__(**parts)
@@ -38,19 +36,11 @@ class OtherPolicy(Evaluation):
     def misfit(self, method, spec):
         return None if self.model is not None else "nobody said from which (model=null)"
 
-    def misfit_of_records(self, data):
-        world = getattr(getattr(data, "_records", None), "world", None)
-        return None if world is not None else "nobody can list all answers"
-
-    def update(self, method, batch) -> None:
-        """Nothing: `compute` lists all answers."""
-
     def compute(self, method, data) -> Mapping[str, float]:
         assert self.model is not None
-        other = Method.load_from_checkpoint(self.model, map_location=method.device)
-        if not isinstance(other, AnswerPolicy):
-            raise UserError(f"{self.name}.model={self.model} is a {type(other).__name__}, which has no law of answers.")
-        ids = data.world.prompts.to(method.device), data.world.answers.to(method.device)
+        lack = "which has no law of answers"
+        other = method_of(self.model, AnswerPolicy, f"{self.name}.model", lack, method.device)
+        ids = self.texts(method, data)
         log_pi, log_other = (
             precise(one.all_log_probs(*ids)).log_softmax(1) for one in (method, other.to(method.device))
         )

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from callbacks.evaluation.base import Evaluation
+from callbacks.evaluation.listed import ListedEvaluation
 from callbacks.metrics.precision import precise
 from compendium.errors import UserError
-from datamodules.batches import Anything
 from modules.capabilities import Rewriter
 from modules.preference.optimum import divergence, tilted
 
 
-class PrompterFigures(Evaluation):
+class PrompterFigures(ListedEvaluation):
     """Exact figures of a Rewriter in a world that can be listed; means over prompts x, R(x, x') = E_{pi_F(x')} r(x, y).
 
     - `prompted_reward`: E_rho R, `unprompted_reward`: R(x, x), and `tuned_reward`: E r under pi* ~ pi_F exp(r / beta),
@@ -36,7 +35,6 @@ class PrompterFigures(Evaluation):
     """
 
     capabilities = (Rewriter,)
-    batch_type = Anything
 
     def __init__(self, beta: float = 0.1, **parts: Any) -> None:
         super().__init__(**parts)
@@ -44,16 +42,9 @@ class PrompterFigures(Evaluation):
             raise UserError(f"{self.name}.beta={beta}: it is above 0.")
         self.beta = beta
 
-    def misfit_of_records(self, data):
-        world = getattr(getattr(data, "_records", None), "world", None)
-        return None if world is not None else "nobody knows what all answers are worth"
-
-    def update(self, method, batch) -> None:
-        """Nothing: `compute` lists all prompts and answers."""
-
     def compute(self, method, data) -> Mapping[str, float]:
         world = data.world
-        prompts, answers = world.prompts.to(method.device), world.answers.to(method.device)
+        prompts, answers = self.texts(method, data)
         log_rho, log_sft = (precise(law).cpu() for law in method.rewriting_log_probs(prompts))
         log_target = precise(method.target_log_probs(prompts, answers)).cpu()
         target, reward = log_target.exp(), world.reward

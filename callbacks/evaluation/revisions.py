@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 
-from callbacks.evaluation.base import Evaluation
+from callbacks.evaluation.listed import ListedEvaluation
 from callbacks.metrics.precision import precise
 from compendium.errors import UserError
-from datamodules.batches import Anything
 from modules.capabilities import RevisingPolicy
 
 
-class Revisions(Evaluation):
+class Revisions(ListedEvaluation):
     """Exact win rates of a RevisingPolicy after k revisions of its answers; means over prompts.
 
     The law of the answers after k revisions is pi (pi(. | x, .))^k, a product of matrices; all laws are taken given
@@ -35,7 +34,6 @@ class Revisions(Evaluation):
 
     papers = ("choi2024self",)
     capabilities = (RevisingPolicy,)
-    batch_type = Anything
 
     def __init__(self, revisions: int = 5, **parts: Any) -> None:
         super().__init__(**parts)
@@ -43,16 +41,9 @@ class Revisions(Evaluation):
             raise UserError(f"{self.name}.revisions={revisions}: at least 1.")
         self.revisions = revisions
 
-    def misfit_of_records(self, data):
-        world = getattr(getattr(data, "_records", None), "world", None)
-        return None if world is not None else "nobody knows what all answers are worth"
-
-    def update(self, method, batch) -> None:
-        """Nothing: `compute` lists all answers."""
-
     def compute(self, method, data) -> Mapping[str, float]:
         world = data.world
-        ids = world.prompts.to(method.device), world.answers.to(method.device)
+        ids = self.texts(method, data)
         law, reference, revision = (
             precise(ask(*ids)).cpu().softmax(-1)
             for ask in (method.all_log_probs, method.all_reference_log_probs, method.all_revision_log_probs)

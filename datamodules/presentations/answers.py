@@ -168,9 +168,11 @@ class AnswersData(DataModule):
 
     def _hold(self, ids: Ragged, prompt_length: Tensor) -> None:
         """Keep texts as columns."""
-        place = torch.full((len(ids) // self._answers,), -1)
-        place[self.rows["train"]] = torch.arange(len(self.rows["train"]))
-        self._columns = {"ids": ids, "length": ids.lengths, "prompt_length": prompt_length, "place": place}
+        length = ids.lengths
+        self._columns = {
+            "ids": ids, "length": length, "prompt_length": prompt_length, "place": self.training_places(),
+        }  # fmt: skip
+        self._longest = length.view(-1, self._answers).amax(1)
         if (scores := self._scores()) is not None:
             self._columns["score"] = scores.flatten()
 
@@ -257,7 +259,7 @@ class AnswersData(DataModule):
         draw = generator(self.seed, "order", epoch)
         rows = self.rows["train"]
         order = rows[torch.randperm(len(rows), generator=draw)]
-        length = self._columns["length"].view(-1, self._answers).amax(1)
+        length = self._longest
         if bool((length == length[0]).all()):
             return self.cut(order)
         windows = [window[length[window].argsort(stable=True)] for window in order.split(WINDOW * self.batch_size)]

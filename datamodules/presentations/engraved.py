@@ -43,15 +43,13 @@ class EngravedData(DemonstrationData):
         self.teacher = teacher
 
     def prepare(self) -> None:
-        from modules.method import Method
+        from modules.method import method_of
 
         dialogues = self.dialogues
         if dialogues is None or not dialogues.bare:
             raise UserError(f"the prompts of '{self.spec.name}' have no principles before them.", "data=principles")
-        found: Any = Method.load_from_checkpoint(self.teacher)
-        if not isinstance(found, AnswerWriter):
-            raise UserError(f"datamodule.teacher={self.teacher} is a {type(found).__name__}, which writes no answers.")
-        if found.spec.vocabulary != self.spec.vocabulary:  # type: ignore[attr-defined]
+        found = method_of(self.teacher, AnswerWriter, "datamodule.teacher", "which writes no answers")
+        if found.spec.vocabulary != self.spec.vocabulary:
             raise UserError(f"datamodule.teacher={self.teacher} has other tokens than '{self.spec.name}'.")
         assert self.speech is not None
         answers = [answer[0] for answer in dialogues.answers]

@@ -25,10 +25,7 @@ class FeaturedPairData(DataModule):
 
     @property
     def columns(self) -> Mapping[str, Column]:
-        own = self.source_columns
-        place = torch.full((len(own["prompt"]),), -1)
-        place[self.rows["train"]] = torch.arange(len(self.rows["train"]))
-        return {**own, "place": place}
+        return {**self.source_columns, "place": self.training_places()}
 
     def present(self, columns: dict[str, Tensor], split: str) -> FeaturedPairs:
         pairs = torch.stack([columns["chosen"], columns["rejected"]], 1)

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed
 from torch import Tensor
 from torch.nn import functional as F
 
-from compendium.collectives import distributed
+from compendium.collectives import rows_of_all
 from compendium.errors import UserError
 from compendium.seeding import derive
 from datamodules.batches import Demonstrations, JudgedRollouts, OnlinePairs, Preferences, Rollouts
@@ -158,7 +157,10 @@ class OnlineData(AnswersData):
     def state_dict(self) -> dict[str, Any]:
         if self.passes == 1 and self.keep == 1:
             return {}
-        return {"round": self.round, "kept": [{name: of_all(part) for name, part in one.items()} for one in self.kept]}
+        return {
+            "round": self.round,
+            "kept": [{name: rows_of_all(part).cpu() for name, part in one.items()} for one in self.kept],
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if not state:
@@ -197,9 +199,13 @@ class RolloutData(OnlineData):
             "ids": self.filled(written.ids),
             "answer": self.filled(written.answer),
             "log_probs": self.filled(written.log_probs),
-            "reward": self.worth(prompt_row, written.ids, written.answer),
             "prompt_row": prompt_row,
+            **self.told(prompt_row, written.ids, written.answer),
         }
+
+    def told(self, rows: Tensor, ids: Tensor, answer: Tensor) -> dict[str, Tensor]:
+        """What is learned from answers beside themselves, `reward` and perhaps more (n,): see `worth`."""
+        return {"reward": self.worth(rows, ids, answer)}
 
     def batch(self, kept: Mapping[str, Tensor]) -> Rollouts:
         answer = kept["answer"]
@@ -238,15 +244,13 @@ class JudgedRolloutData(RolloutData):
         return kept
 
     def collect(self, policy: AnswerWriter, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        found = super().collect(policy, columns)
-        device = found["ids"].device
-        figures = self.judged(found["prompt_row"], found["ids"], found["answer"])
-        recorded, answer = columns["ids"][:, 0], answers_of(columns)[:, 0]
-        baseline = self.worth(columns["row"], recorded, answer)
-        return found | {
-            "feasible": self.feasible(figures).to(device),
-            "baseline": baseline.repeat_interleave(self.samples),
-        }
+        baseline = self.worth(columns["row"], columns["ids"][:, 0], answers_of(columns)[:, 0])
+        return super().collect(policy, columns) | {"baseline": baseline.repeat_interleave(self.samples)}
+
+    def told(self, rows: Tensor, ids: Tensor, answer: Tensor) -> dict[str, Tensor]:
+        figures = self.judged(rows, ids, answer)
+        reward = figures["reward"] if self.reward is None else self.worth(rows, ids, answer)
+        return {"reward": reward.to(ids.device, torch.float32), "feasible": self.feasible(figures).to(ids.device)}
 
     def batch(self, kept: Mapping[str, Tensor]) -> JudgedRollouts:  # type: ignore[override]
         return JudgedRollouts(*super().batch(kept), kept["feasible"], kept["baseline"])
@@ -317,18 +321,6 @@ def scorer(path: str) -> Any:
     Raises:
         UserError: it holds none.
     """
-    from modules.method import Method
+    from modules.method import method_of
 
-    found = Method.load_from_checkpoint(path)
-    if not isinstance(found, AnswerScorer):
-        raise UserError(f"datamodule.reward={path} is a {type(found).__name__}, which scores no answers.")
-    return found.requires_grad_(False)
-
-
-def of_all(part: Tensor) -> Tensor:
-    """Rows (n, ...) of each process -> the rows of all, on the CPU."""
-    if not distributed():
-        return part.cpu()
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, part.cpu())
-    return torch.cat(parts)
+    return method_of(path, AnswerScorer, "datamodule.reward", "which scores no answers").requires_grad_(False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,6 @@ import torch
 
 from compendium.errors import UserError
 from compendium.extras import require
-from compendium.hub import is_local, reachable_or_offline
 from datamodules.source import Dialogues, Records, Source, Text
 from datamodules.sources.checks import existing, known, not_empty
 from datamodules.sources.hugging_face import HuggingFace
@@ -99,8 +97,7 @@ class HubDialogues(Source):
 
     def load(self) -> Records:
         library = require("datasets", extra="hub", needed_by=f"data.name={self.name}")
-        with contextlib.nullcontext() if is_local(self.name) else reachable_or_offline():
-            parts = self.found.parts(self.found.loaded(library))
+        parts = self.found.parts(self.found.loaded(library))
         names: list[str] = []
         objects: list[dict[str, Any]] = []
         splits = {}

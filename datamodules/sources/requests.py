@@ -171,13 +171,16 @@ class Requests(Source):
         prompts = self.prompts(total, draw)
         written = [self.answers(prompts, draw), self.answers(prompts, draw)]
         judge, labeller = self.judge_type(), RequestJudge(self.bias)
-        worth = torch.stack([labeller.judge(prompts, answers)["reward"] for answers in written], 1)
+        gold = torch.stack([judge.judge(prompts, answers)["reward"] for answers in written], 1)
+        worth = gold
+        if self.bias:
+            worth = torch.stack([labeller.judge(prompts, answers)["reward"] for answers in written], 1)
         first = torch.sigmoid((worth[:, 0] - worth[:, 1]) / self.temperature)
         first = (1 - self.flipped) * first + self.flipped * (1 - first)
         is_first = torch.rand(total, generator=draw, dtype=torch.float64) < first
         compared = zip(*written, is_first.tolist(), strict=True)
         pairs = [(one, other) if better else (other, one) for one, other, better in compared]
-        gold = torch.stack([judge.judge(prompts, answers)["reward"] for answers in zip(*pairs, strict=True)], 1)
+        gold = torch.where(is_first[:, None], gold, gold.flip(1))
         spec = DataSpec("requests", "text", (), target="preference")
         dialogues = Dialogues(prompts, pairs, gold, judge, self.temperature)
         return Records(spec, dialogues=dialogues, splits=consecutive(self.sizes))

@@ -14,7 +14,7 @@ from compendium.config import locate
 from compendium.errors import UserError
 from datamodules.batches import Demonstrations
 from datamodules.spec import DataSpec
-from modules.method import Method, SolvedMethod
+from modules.method import SolvedMethod, method_of
 from modules.preference.policy import Policy
 from modules.preference.referenced import Referenced
 
@@ -61,9 +61,7 @@ class Decoded(Referenced, SolvedMethod):
             return None
         if isinstance(model, Mapping):
             return locate(model["method"], f"model.{name}")(**model["hyper_parameters"])
-        method = Method.load_from_checkpoint(model)
-        if not isinstance(method, kind):
-            raise UserError(f"model.{name}={model} is a {type(method).__name__}, no {kind.__name__}.")
+        method = method_of(model, kind, f"model.{name}", f"no {kind.__name__}")
         if method.spec.vocabulary != self.spec.vocabulary:
             raise UserError(
                 f"model.{name}={model} knows {method.spec.vocabulary} tokens, these records have "

@@ -13,6 +13,7 @@ from compendium.config import instantiate
 from compendium.errors import UserError
 from datamodules.batches import Preferences
 from datamodules.spec import DataSpec
+from modules.method import total
 from modules.preference.objectives.base import Objective, Pairs
 from modules.preference.policy import answer_log_probs, log_probs_of
 from modules.preference.reward_model import RewardModel
@@ -63,8 +64,7 @@ class HybridReward(RewardModel):
         log_pi = log_probs_of(logits[:, :-1], ids, answer).sum(1).view(-1, 2)
         log_reference = answer_log_probs(self.reference, batch.pairs, batch.answers).detach()
         lengths = batch.answers.sum(2).to(log_pi)
-        policy = self.objective(Pairs(*log_pi.unbind(1), *log_reference.unbind(1), *lengths.unbind(1)))
-        policy = sum(policy.values()) if isinstance(policy, dict) else policy
+        policy = total(self.objective(Pairs(*log_pi.unbind(1), *log_reference.unbind(1), *lengths.unbind(1))))
         return {
             "preference": -F.logsigmoid(scores[:, 0] - scores[:, 1] - self.margin).mean(),
             "policy": self.alpha * policy,

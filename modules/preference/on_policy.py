@@ -11,6 +11,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from datamodules.batches import Rollouts
 from datamodules.spec import DataSpec
+from modules.preference.policy import token_log_probs
 from modules.preference.referenced import Referenced
 
 
@@ -52,6 +53,16 @@ class Clipped(OnPolicy):
         if beta < 0 or (clip is not None and not 0 < clip < 1):
             raise UserError(f"model.beta={beta} model.clip={clip}: at least 0, and in (0, 1).")
         self.beta, self.clip = beta, clip
+
+    def told(self, batch: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rollouts -> ln pi, ln pi_old and ln pi_ref of each token (n, T - 1), and which are the answers', bool.
+
+        What stands at t is of the token at t + 1. Without a price of divergence ln pi_old stands for ln pi_ref.
+        """
+        log_pi, old = token_log_probs(self.net, batch.ids, batch.answer), batch.log_probs[:, 1:]
+        with torch.no_grad():
+            reference = self.reference_token_log_probs(batch.ids, batch.answer) if self.beta else old
+        return log_pi, old, reference, batch.answer[:, 1:]
 
     def gain(self, log_ratio: Tensor, advantage: Tensor) -> Tensor:
         """ln pi / pi_old of tokens (n, T), and advantages (n, 1) or (n, T) -> what each token gains (n, T)."""

@@ -13,7 +13,7 @@ from compendium.errors import UserError
 from datamodules.batches import Demonstrations
 from datamodules.spec import DataSpec
 from modules.capabilities import AnswerScorer
-from modules.method import Method, SolvedMethod
+from modules.method import SolvedMethod, method_of
 from modules.preference.optimum import divergence, tilted
 from modules.preference.policy import all_sequences
 
@@ -111,10 +111,8 @@ class OptimalPolicy(SolvedMethod):
         """All answers to all prompts, by each reward (rewards, P, A), float64."""
         if not self.rewards:
             return reward[None].to(prompts.device)
-        scorers = [Method.load_from_checkpoint(path) for path in self.rewards]
-        for path, scorer in zip(self.rewards, scorers, strict=True):
-            if not isinstance(scorer, AnswerScorer):
-                raise UserError(f"model.rewards: {path} is a {type(scorer).__name__}, which scores no answers.")
+        lack = "which scores no answers"
+        scorers = [method_of(path, AnswerScorer, "model.rewards", lack) for path in self.rewards]
         ids = all_sequences(prompts, answers)
         return torch.stack([scorer.to(prompts.device).answer_scores(*ids).double() for scorer in scorers])
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.language.generation import Decoding, Written, write
-from modules.method import Method
+from modules.method import Method, method_of
 
 
 class Policy(Method, ABC):
@@ -81,9 +81,7 @@ def begin_from(model: str, net: torch.nn.Module) -> None:
     Raises:
         UserError: a checkpoint of no `Policy`, or of another network.
     """
-    begun = Method.load_from_checkpoint(model)
-    if not isinstance(begun, Policy):
-        raise UserError(f"model.model={model} is a {type(begun).__name__}, no Policy.")
+    begun = method_of(model, Policy, "model.model", "no Policy")
     own, other = plain_state(net), plain_state(begun.net)
     wrong = [name for name in own.keys() | other.keys() if name not in own or name not in other]
     wrong += [name for name in own.keys() & other.keys() if own[name].shape != other[name].shape]

@@ -14,7 +14,6 @@ from datamodules.batches import Rollouts
 from datamodules.spec import DataSpec
 from modules.preference.advantages import Estimator
 from modules.preference.on_policy import Clipped
-from modules.preference.policy import token_log_probs
 
 
 class PolicyGradient(Clipped):
@@ -56,10 +55,7 @@ class PolicyGradient(Clipped):
         self.divergence, self.average = divergence, average
 
     def loss(self, batch: Rollouts) -> dict[str, Tensor]:
-        log_pi = token_log_probs(self.net, batch.ids, batch.answer)
-        old, own = batch.log_probs[:, 1:], batch.answer[:, 1:]
-        with torch.no_grad():
-            reference = self.reference_token_log_probs(batch.ids, batch.answer) if self.beta else old
+        log_pi, old, reference, own = self.told(batch)
         advantage = self.advantages(batch, old - reference)
         weight = self.weights(own)
         terms = {"gain": -(weight * self.gain(log_pi - old, advantage)).sum()}

@@ -13,7 +13,6 @@ from compendium.errors import UserError
 from datamodules.batches import Rollouts
 from datamodules.spec import DataSpec
 from modules.preference.on_policy import Clipped
-from modules.preference.policy import token_log_probs
 
 
 class ProximalPolicy(Clipped):
@@ -52,11 +51,9 @@ class ProximalPolicy(Clipped):
         nn.init.zeros_(self.head.bias)
 
     def loss(self, batch: Rollouts) -> dict[str, Tensor]:
-        log_pi = token_log_probs(self.net, batch.ids, batch.answer)
-        old, own = batch.log_probs[:, 1:], batch.answer[:, 1:]
+        log_pi, old, reference, own = self.told(batch)
         values = torch.where(own, self.head(self.critic.embed(batch.ids[:, :-1])).squeeze(2).float(), 0.0)  # type: ignore[operator]
         with torch.no_grad():
-            reference = self.reference_token_log_probs(batch.ids, batch.answer) if self.beta else old
             advantage = advantages(self.rewards(batch.reward, old - reference, own), values, self.lam) * own
             goal = advantage + values
             mean = advantage.sum() / own.sum()
