@@ -13,7 +13,7 @@ from compendium.errors import UserError
 from datamodules.batches import Demonstrations
 from datamodules.spec import DataSpec
 from modules.capabilities import AnswerPolicy
-from modules.method import Method
+from modules.method import Method, method_of
 
 
 class AlignPro(Method):
@@ -85,7 +85,7 @@ class AlignPro(Method):
         tokens = int(self.spec.vocabulary or 0)
         self.net = self.build(self.spec.shape, (tokens,))
         self.reference = deepcopy(self.net).requires_grad_(False)
-        self.register_buffer("target", torch.zeros(tokens, tokens).log_softmax(1))
+        self.register_buffer("target", torch.zeros(tokens, tokens).softmax(1))
         self.register_buffer("worth", torch.zeros(tokens, tokens))
         self.register_buffer("listed", torch.zeros(tokens, dtype=torch.bool))
 
@@ -95,14 +95,12 @@ class AlignPro(Method):
         prompts, answers = world.prompts.to(self.device), world.answers.to(self.device)
         law = world.behaviour.log().to(self.worth)
         if self.checkpoint is not None:
-            policy = Method.load_from_checkpoint(self.checkpoint, map_location=self.device)
-            if not isinstance(policy, AnswerPolicy):
-                raise UserError(f"model.target={self.checkpoint} is a {type(policy).__name__}, which answers nothing.")
+            policy = method_of(self.checkpoint, AnswerPolicy, "model.target", "which answers nothing", self.device)
             with torch.no_grad():
                 law = policy.to(self.device).all_log_probs(prompts, answers)
         rows, columns = prompts[:, 0, None], answers[None, :, 0]
-        self.target.fill_(-torch.inf)
-        self.target[rows, columns] = law.to(self.target).log_softmax(1)
+        self.target.zero_()
+        self.target[rows, columns] = law.to(self.target).softmax(1)
         self.worth[rows, columns] = world.reward.to(self.worth)
         self.listed[prompts[:, 0]] = True
 
@@ -120,7 +118,7 @@ class AlignPro(Method):
         if self.gradient == "sampled":
             return {"gain": self.sampled(prompt, log_rho, log_sft)}
         rho = log_rho.exp()
-        reward = torch.einsum("xa,ba->bx", self.target.exp(), self.worth[prompt])  # R(x, x')
+        reward = torch.einsum("xa,ba->bx", self.target, self.worth[prompt])  # R(x, x')
         ratio = torch.where(rho > 0, log_rho - log_sft, 0.0)
         return {"reward": -(rho * reward).sum(1).mean(), "divergence": self.price * (rho * ratio).sum(1).mean()}
 
@@ -128,7 +126,7 @@ class AlignPro(Method):
         """What has the sampled gradient: prompts (B,), ln rho and ln rho_sft (B, V) -> a scalar."""
         with torch.no_grad():
             rewritten = log_rho.exp().multinomial(self.samples, replacement=True)  # (B, K)
-            answer = self.target[rewritten].exp().flatten(0, 1).multinomial(1).view_as(rewritten)
+            answer = self.target[rewritten].flatten(0, 1).multinomial(1).view_as(rewritten)
             price = self.price * (log_rho - log_sft).gather(1, rewritten)
             gain = self.worth[prompt[:, None], answer] - price
             advantage = (gain - gain.mean(1, keepdim=True)) * self.samples / (self.samples - 1)
@@ -141,7 +139,7 @@ class AlignPro(Method):
 
     def target_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
         """See `Rewriter`."""
-        return self.target[prompts[:, 0, None], answers[None, :, 0]]
+        return self.target[prompts[:, 0, None], answers[None, :, 0]].log()
 
     def all_log_probs(self, prompts: Tensor, answers: Tensor) -> Tensor:
         """See `AnswerPolicy`."""
