@@ -57,10 +57,21 @@ def best_of(log_reference: Tensor, scores: Tensor, n: float) -> Tensor:
     padded = torch.cat([torch.zeros_like(upto[:, :1]), upto], 1)
     highest = padded.gather(1, last).clamp(min=torch.finfo(torch.float64).tiny)
     equal = ((highest - padded.gather(1, first)) / highest).clamp(0, 1)
-    # ln of (F^n - (F - p)^n) / p without the cancellation of a small p, and n F^(n - 1) where p is lost beside F.
-    gain = torch.log(-torch.expm1(n * torch.log1p(-equal)) / equal)
-    gain = (n - 1) * highest.log() + torch.where(equal > 0, gain, math.log(n))
+    gain = gain_of_best(highest, equal, n)
     return (log_reference + torch.zeros_like(gain).scatter(1, order, gain)).log_softmax(1)
+
+
+def gain_of_best(upto: Tensor, share: Tensor, n: float) -> Tensor:
+    """ln of (F^n - (F - p)^n) / p: by how much more often than the reference the best of n draws is a certain one.
+
+    Args:
+        upto: F, the probability of a score up to its own, in (0, 1], float64.
+        share: p / F, with p the probability of a score equal to its own, in [0, 1], of the same shape.
+        n: number of draws.
+    """
+    # Without the cancellation of a small p; n F^(n - 1) where p is lost beside F.
+    gain = torch.log(-torch.expm1(n * torch.log1p(-share)) / share)
+    return (n - 1) * upto.log() + torch.where(share > 0, gain, math.log(n))
 
 
 def divergence(log_law: Tensor, log_reference: Tensor) -> Tensor:
