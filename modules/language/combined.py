@@ -75,3 +75,10 @@ class Caches:
         """See `modules.networks.cache.Cache`."""
         pairs = zip(self.each, other.each, strict=True)
         return type(self)([own and own.join(new) for own, new in pairs], torch.cat([self.ids, other.ids]))
+
+    def crop(self, length: int) -> None:
+        """See `modules.networks.cache.Cache`."""
+        for own in self.each:
+            if own is not None:
+                own.crop(length)
+        self.ids = self.ids[:, :length]

@@ -21,6 +21,9 @@ class Counted:
     def join(self, other: Self) -> Self:
         return type(self)(self.length)
 
+    def crop(self, length: int) -> None:
+        self.length = length
+
 
 class Bigram(nn.Module):
     """Logits of the next token, a row of a table for each last token: any law p(next | last), even at first.

@@ -27,6 +27,10 @@ class Cache(Protocol):
         """The texts of both, which are equally long: a longer prompt comes to those that have grown to its length."""
         ...
 
+    def crop(self, length: int) -> None:
+        """Forget all but the first `length` tokens of each text, in place: they go on otherwise."""
+        ...
+
 
 @runtime_checkable
 class CachedNet(Protocol):
@@ -96,6 +100,9 @@ class KeyValueCache:
             joined.keys[:, at, :, : self.length] = part.keys[..., : self.length, :]
             joined.values[:, at, :, : self.length] = part.values[..., : self.length, :]
         return joined
+
+    def crop(self, length: int) -> None:
+        self.length = length
 
     def attend(self, block: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Causal attention of t new places to what was read and to themselves; their keys and values are noted.

@@ -10,6 +10,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from compendium.errors import UserError
+
 
 @dataclass
 class Past:
@@ -51,6 +53,23 @@ class Past:
                 layer.make_room()
         return joined
 
+    def crop(self, length: int) -> None:
+        """See `modules.networks.cache.Cache`.
+
+        Raises:
+            UserError: layers that have forgotten what it would need, such as those of a sliding window.
+        """
+        if length == self.length:
+            return
+        for layer in self.kept.layers:
+            if not hasattr(layer, "crop_to"):
+                raise UserError(
+                    f"a model with layers of {type(layer).__name__} cannot take back what it has read.",
+                    "write without a draft",
+                )
+            layer.crop_to(length)
+        self.length = length
+
     def copied(self) -> Self:
         """One that shares what is kept until it is given something else."""
         kept = copy.copy(self.kept)
@@ -75,6 +94,9 @@ class Reread:
 
     def join(self, other: Self) -> Self:
         return type(self)(torch.cat([self.ids, other.ids]), self.length)
+
+    def crop(self, length: int) -> None:
+        self.ids, self.length = self.ids[:, :length], length
 
 
 @cache
@@ -103,6 +125,10 @@ def with_room(usual: type) -> Any:
         @staticmethod
         def roomier(part: Tensor, room: int) -> Tensor:
             return part.new_empty((*part.shape[:2], room, part.shape[3]))
+
+        def crop_to(self, length: int) -> None:
+            self.length = length
+            self.keys, self.values = self.all_keys[:, :, :length], self.all_values[:, :, :length]
 
         def batch_select_indices(self, indices: Tensor) -> None:
             if self.is_initialized:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
-from modules.language.generation import Decoding, Written, write
+from modules.language.decoding import Decoding
+from modules.language.generation import Written, write
 from modules.method import Method, method_of
 
 

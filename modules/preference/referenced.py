@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from datamodules.spec import DataSpec
-from modules.language.generation import Decoding, Written, write
+from modules.language.decoding import Decoding
+from modules.language.generation import Written, write
 from modules.preference.policy import Policy, all_log_probs, answer_log_probs, token_log_probs
 
 

@@ -13,7 +13,8 @@ from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.capabilities import AnswerScorer
 from modules.language.combined import LogLinear
-from modules.language.generation import Decoding, write
+from modules.language.decoding import Decoding
+from modules.language.generation import write
 from modules.preference.decoded import Decoded
 from modules.preference.reward_model import RewardModel
 
@@ -45,6 +46,11 @@ class Begun:
         """See `modules.networks.cache.Cache`."""
         rows = torch.cat([self.ids, other.ids]), torch.cat([self.start, other.start])
         return type(self)(self.base.join(other.base), *rows)
+
+    def crop(self, length: int) -> None:
+        """See `modules.networks.cache.Cache`."""
+        self.base.crop(length)
+        self.ids = self.ids[:, :length]
 
 
 class LookAhead(nn.Module):

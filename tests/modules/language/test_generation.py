@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from compendium.errors import UserError
-from modules.language.generation import Decoding, draw, write
+from modules.language.decoding import Decoding
+from modules.language.generation import write
 from modules.networks.bigram import Bigram
 from modules.networks.transformer import Transformer
 from modules.preference.policy import token_log_probs
@@ -70,39 +69,9 @@ def test_first_tokens_follow_the_law_of_the_network(net):
     assert chi_square < 22.5  # 99.9% of chi-square with 6 degrees of freedom
 
 
-def test_laws_are_cut_off_as_transformers_does():
-    torch.manual_seed(3)
-    logits = 3 * torch.randn(50, 30)
-    for decoding, other in (
-        (Decoding(top_k=4), TopKLogitsWarper(4)),
-        (Decoding(top_p=0.7), TopPLogitsWarper(0.7)),
-        (Decoding(temperature=0.5, top_p=0.9), TopPLogitsWarper(0.9)),
-    ):
-        expected = other(None, logits / decoding.temperature).log_softmax(1)
-        torch.testing.assert_close(decoding.law(logits), expected)
-
-
 def test_a_table_needs_no_cache_and_one_prompt_no_others():
     table = Bigram((2,), (3,))
     with torch.no_grad():
         table.table.weight.copy_(torch.tensor([[0, 40.0, 0], [0, 0, 40.0], [40.0, 0, 0]]))
     written = write(table, torch.tensor([[1]]), torch.tensor([1]), 4)
     assert written.ids.tolist() == [[1, 2, 0, 1, 2]]
-
-
-@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_p": 0.0}, {"top_p": 1.1}, {"top_k": 0}])
-def test_values_out_of_range_are_refused(wrong):
-    with pytest.raises(UserError, match="at least 0"):
-        Decoding(**wrong)
-
-
-def test_draws_have_their_probabilities_and_never_are_what_is_impossible():
-    torch.manual_seed(0)
-    probability = torch.tensor([0.0, 0.5, 0.0, 1e-3, 0.299, 0.2, 0.0])
-    drawn = draw(probability.log().expand(100_000, 7))
-    assert drawn.shape == (100_000, 1)
-    count = drawn[:, 0].bincount(minlength=7)
-    expected = 100_000 * probability
-    assert not count[probability == 0].any()
-    within = 5 * (expected * (1 - probability)).sqrt()
-    assert ((count - expected).abs() <= within).all()

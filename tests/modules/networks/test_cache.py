@@ -75,6 +75,18 @@ def test_texts_that_have_become_equally_long_join(make):
 
 
 @pytest.mark.parametrize("make", [transformer, bigram])
+def test_what_is_cropped_is_forgotten(make):
+    net, ids = make(), torch.randint(11, (3, 12))
+    cache = net.cache(3, 16)
+    net.advance(ids[:, :9], cache)
+    cache.crop(5)
+    ends = torch.randint(11, (3, 4))
+    expected = net(torch.cat([ids[:, :5], ends], 1))[:, 5:].detach()
+    torch.testing.assert_close(net.advance(ends, cache), expected)
+    assert cache.length == 9
+
+
+@pytest.mark.parametrize("make", [transformer, bigram])
 def test_of_a_long_piece_the_last_logits_alone(make):
     net, ids = make(), torch.randint(11, (2, 9))
     torch.testing.assert_close(net.advance(ids, net.cache(2, 9), keep=2), net(ids)[:, -2:].detach())

@@ -100,6 +100,12 @@ def test_pieces_have_the_logits_of_the_whole_text_also_of_selected_rows(argument
     model.advance(ids[:2, :7], begun)
     joined = model.advance(ids[[0, 1, 2, 0, 1], 7, None], grown.join(begun))[:, 0]
     torch.testing.assert_close(joined, expected[[0, 1, 2, 0, 1], 7], rtol=1e-10, atol=1e-12)
+    if "sliding_window" in arguments.get("config", {}):
+        with pytest.raises(UserError, match="cannot take back"):
+            cache.crop(9)
+    else:
+        cache.crop(9)
+        torch.testing.assert_close(model.advance(ids[:, 9:], cache), expected[:, 9:], rtol=1e-10, atol=1e-12)
     with pytest.raises(UserError, match="a text of 13 tokens"):
         model.cache(1, 13)
 
