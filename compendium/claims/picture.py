@@ -1,4 +1,4 @@
-"""A result as a picture: curves with bands, swept values with bands, or points with intervals, as fits."""
+"""A result as a picture: curves with bands, swept values with bands, points with intervals, or a frontier, as fits."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 """Okabe and Ito's, which colour-blind readers can tell apart."""
 DASHES = ("-", "--", ":", "-.")
 """Points of one swept arm share its colour and differ in these."""
+FRONTIERS = (("test/kl", "test/gold_reward"), ("test/answer_kl", "test/answer_reward"))
+"""A price and what it buys: where a result shows both, they get a panel together."""
 PANELS = 4
 INCHES = 3.6
 
@@ -29,8 +31,9 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     has_curve = result["curve"] and any(len(one["step"]) > 1 for one in result["curve"]["arms"].values())
+    frontiers = [pair for pair in FRONTIERS if set(pair) <= set(result["figures"])]
     figures = result["figures"][: PANELS - bool(has_curve)]
-    count = max(1, len(figures) + bool(has_curve))
+    count = max(1, len(figures) + bool(has_curve)) + len(frontiers)
     figure = Figure(figsize=(INCHES * count + 0.4, 3.2), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, count, squeeze=False)[0]
@@ -43,6 +46,8 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
             continue
         swept = {row["arm"] for row in rows if result["arms"][row["arm"]]["key"]}
         (sweep if swept else points)(axes, result, name, rows)
+    for axes, (price, gain) in zip(panels[count - len(frontiers) :], frontiers, strict=True):
+        frontier(axes, result, price, gain)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
@@ -113,3 +118,36 @@ def points(axes: Any, result: Mapping[str, Any], name: str, rows: list[Mapping[s
     names = [row["arm"] for row in rows]
     axes.set_xticks(range(len(names)), names, rotation=20 if max(map(len, names)) > 9 else 0, fontsize=8)
     axes.set_xlim(-0.6, len(names) - 0.4)
+
+
+def frontier(axes: Any, result: Mapping[str, Any], price: str, gain: str) -> None:
+    """What each arm has gained at which price: every seed as a dot, the means with their 95% intervals both ways; means
+    of a swept arm are joined.
+    """
+    found = {
+        figure: {row["arm"]: row for row in result["table"] if row["figure"] == figure and row["n"]}
+        for figure in (price, gain)
+    }
+    means: dict[str, list[tuple[float, float]]] = {}
+    for name, row in found[price].items():
+        if name not in found[gain]:
+            continue
+        arm, other = result["arms"][name]["arm"], found[gain][name]
+        shade = colour(result, arm)
+        runs = [run for run in result["arms"][name]["runs"].values() if run and price in run and gain in run]
+        dots = [(number(run[price]), number(run[gain])) for run in runs]
+        axes.plot(*zip(*dots, strict=True), ".", color=shade, alpha=0.4, markersize=5)
+        bars = [
+            [[one["mean"] - number(one["low"])], [number(one["high"]) - one["mean"]]]
+            if math.isfinite(number(one["low"]))
+            else None
+            for one in (row, other)
+        ]
+        label = None if arm in means else arm
+        axes.errorbar(row["mean"], other["mean"], bars[1], bars[0], "o", color=shade, label=label, markersize=5)
+        means.setdefault(arm, []).append((row["mean"], other["mean"]))
+    for arm, way in means.items():
+        axes.plot(*zip(*way, strict=True), color=colour(result, arm), linewidth=1)
+    axes.set_xlabel(price, fontsize=9)
+    axes.set_ylabel(gain, fontsize=9)
+    axes.legend(fontsize=7, frameon=False)
