@@ -284,34 +284,41 @@ class Trigonometric(Path):
         return ratio.atan() * 2 / math.pi
 
 
-def remembering(path: Path, stops: Sequence[Tensor]) -> Path:
-    """The same path, which works out what it says of a stop once, however often a sampler asks.
+def remembering(path: Path, times: Tensor) -> tuple[Path, Sequence[Tensor]]:
+    """The same path, which works out what it says of all stops at once, however often a sampler asks; and the stops.
 
     Args:
         path: any.
-        stops: single times. They are known by being the same object, so that no value is ever looked at.
+        times: of the stops (steps,). A stop is known by being the same object, so that no value is ever looked at.
     """
-    known = {id(stop): stop for stop in stops}  # kept, lest another number takes a dead stop's id and its answer
-    answers: dict[tuple[str, int], Any] = {}
+    stops = times.unbind()  # kept by `answer`, lest another number takes a dead stop's id and its answer
+    place = {id(stop): number for number, stop in enumerate(stops)}
+    answers: dict[str, Sequence[Any]] = {}
 
     def remembered(name: str) -> Callable[[Tensor], Any]:
         work_out = getattr(path, name)
 
         def answer(t: Tensor) -> Any:
-            place = (name, id(t))
-            if place in answers:
-                return answers[place]
-            value = work_out(t)
-            if id(t) in known:
-                answers[place] = value
-            return value
+            number = place.get(id(t))
+            if number is None or stops[number] is not t:
+                return work_out(t)
+            if name not in answers:
+                answers[name] = each(work_out(times))
+            return answers[name][number]
 
         return answer
 
     twin = copy(path)
     for name in ("alpha", "sigma", "rates", "log_snr", "diffusion"):
         setattr(twin, name, remembered(name))
-    return twin
+    return twin, stops
+
+
+def each(values: Tensor | tuple[Tensor, ...]) -> Sequence[Any]:
+    """Values (steps,), or several of them -> those of each step."""
+    return (
+        values.unbind() if isinstance(values, Tensor) else list(zip(*(part.unbind() for part in values), strict=True))
+    )
 
 
 def distinct(t: Tensor) -> Tensor:

@@ -52,8 +52,7 @@ class Sampler(ABC):
             times: falling, float64 (steps,).
         """
         memory: dict[str, Any] = {}
-        stops = list(times)
-        field.path = remembering(field.path, stops)
+        field.path, stops = remembering(field.path, times)
         for s, t in pairwise(stops):
             x = self.step(field, x, s, t, memory)
         return field.data(x, stops[-1]) if self.denoise else x

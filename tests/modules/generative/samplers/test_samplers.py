@@ -58,12 +58,31 @@ def test_a_field_that_is_sampled_again_forgets_the_stops_before():
     path = VariancePreserving()
     for low in torch.linspace(0.1, 0.9, 50, dtype=torch.float64):
         times = torch.tensor([1.0, low], dtype=torch.float64)
-        stops = list(times)
-        known = remembering(path, stops)
+        known, stops = remembering(path, times)
         for stop in stops:
             known.alpha(stop)
         del stop, stops
         assert all(known.alpha(t).equal(path.alpha(t)) for t in list(times * 0.5))
+
+
+def test_what_a_path_says_of_all_stops_at_once_is_what_it_says_of_each():
+    class Counting(VariancePreserving):
+        asked = 0
+
+        def alpha(self, t):
+            self.asked += 1
+            return super().alpha(t)
+
+    path, times = Counting(), torch.linspace(1, 0.1, 7, dtype=torch.float64)
+    known, stops = remembering(path, times)
+    for name in ("alpha", "sigma", "log_snr", "rates", "diffusion"):
+        for stop in stops:
+            torch.testing.assert_close(getattr(known, name)(stop), getattr(path, name)(stop), rtol=1e-14, atol=1e-15)
+    known, stops = remembering(path, times)
+    path.asked = 0
+    for stop in [*stops, *stops]:
+        known.alpha(stop)
+    assert path.asked == 1
 
 
 def test_ddim_is_exact_for_a_point():
