@@ -129,7 +129,10 @@ class Pointed(NamedTuple):
 
 
 class Magnified(NamedTuple):
-    """Pictures at two resolutions: `x` float (B, C, H, W) and `high` (B, C, f H, f W), the same f times as fine."""
+    """Pictures at two resolutions: `x` float (B, C, H, W) and `high` (B, C, f H, f W), the same f times as fine.
+
+    Where `x` has noise, `high` is without, and f may be 1.
+    """
 
     x: Tensor
     high: Tensor

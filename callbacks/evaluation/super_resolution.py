@@ -23,7 +23,9 @@ class SuperResolution(Evaluation):
     """Figures of a SuperResolver on Magnified batches; m and s are mean and standard deviation over its passes.
 
     - `psnr`: 10 log10(range^2 / mean of (m - y)^2), decibels, over all pixels of the split.
-    - `ssim`: structural similarity of m and y (Wang et al. 2004), mean over pictures.
+    - `ssim`: structural similarity of m and y (Wang et al. 2004), mean over pictures, by torchmetrics: of all pixels,
+      with pictures reflected at their edges, where the paper and scikit-image leave a border of 5 pixels out; and of
+      values as the method receives them, of the range -1 to 1, where the paper has them from 0 on.
     - `error_correlation`: Pearson correlation of s and |m - y| over all pixels; left out with a single pass.
     - `coverage_error`: mean over the levels 0.05, ..., 0.95 of |level - share of pixels with y in the central interval
       of that level of N(m, s^2)| (Kuleshov et al. 2018, with absolute differences); in [0, 0.5]; left out likewise.

@@ -58,6 +58,9 @@ class Reliability(NamedTuple):
 def binned_ece(p: Tensor, y: Tensor, bins: int = 15, equal_mass: bool = False) -> float:
     """sum_b |sum of y_i - p_i over the records i of bin b| / n (Guo et al. 2017, equation 3).
 
+    A forecast at the edge of two bins of equal width belongs to the lower one, as in the paper, whose bins are (a, b];
+    torchmetrics and netcal put it into the upper one.
+
     Args:
         p, y: see the module.
         bins: number of bins (Guo et al. 2017, section 5: 15).

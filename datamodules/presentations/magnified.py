@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -32,11 +32,12 @@ class MagnifiedData(DataModule):
 
     batch_type = Magnified
     kinds = ("image",)
+    least: ClassVar[int] = 2
 
     def __init__(self, source: Source | Mapping[str, Any], *, factor: int = 2, **parts: Any) -> None:
         super().__init__(source, **parts)
-        if factor < 2:
-            raise UserError(f"datamodule.factor={factor}: at least 2.")
+        if factor < self.least:
+            raise UserError(f"datamodule.factor={factor}: at least {self.least}.")
         self.factor = factor
         self.scaling = Scaling("symmetric")
 

@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 import scoringrules
 import torch
+import uncertainty_toolbox as toolbox
 from torch import distributions
 
 from callbacks.evaluation.regression_calibration import RegressionCalibration
@@ -23,6 +24,11 @@ class Mixture(Fake):
         middle = 40 + 3 * x[:, 0] - x[:, 1]
         parts = distributions.Normal(torch.stack([middle - 1, middle + 1], 1), torch.full((len(x), 2), 0.7))
         return distributions.MixtureSameFamily(distributions.Categorical(torch.full((len(x), 2), 0.5)), parts)
+
+
+class Narrow(Fake):
+    def predict_distribution(self, x):
+        return distributions.Normal(40.3 + 3 * x[:, 0] - x[:, 1], 0.3)
 
 
 class Broken(Fake):
@@ -47,6 +53,19 @@ def test_figures_are_those_of_scipy_and_scoringrules(method, tmp_path):
     inside = (low <= y) & (y <= high)
     assert got["coverage_80"] == pytest.approx(float(inside.double().mean()), abs=1e-6)
     assert (tmp_path / "pit.png").exists()
+
+
+@pytest.mark.parametrize("method", [FakeRegressor(), Narrow()])
+def test_figures_of_normal_laws_are_those_of_the_uncertainty_toolbox(method, tmp_path):
+    data = LabelledData(Line(), scale="none")
+    got = evaluate(method, data, RegressionCalibration(levels=[0.8]), folder=tmp_path)
+    batch = data.records("test")
+    law = method.predict_distribution(batch.x.double())
+    arrays = law.mean.numpy(), law.stddev.numpy(), batch.y.double().numpy()
+    # Their 21 levels are our 19, and 0 and 1, where nothing can be wrong.
+    theirs = toolbox.root_mean_squared_calibration_error(*arrays, num_bins=21, prop_type="interval")
+    assert got["calibration_error"] == pytest.approx(theirs * (21 / 19) ** 0.5, abs=1e-6)
+    assert got["coverage_80"] == pytest.approx(toolbox.get_proportion_in_interval(*arrays, 0.8), abs=1e-6)
 
 
 def test_a_right_law_is_calibrated_and_a_wrong_one_is_not(tmp_path):

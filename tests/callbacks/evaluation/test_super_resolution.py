@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import peak_signal_noise_ratio as skimage_psnr
+from skimage.metrics import structural_similarity
 from torch.nn import functional as F
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from callbacks.evaluation.super_resolution import SuperResolution
 from datamodules.presentations.magnified import MagnifiedData
+from datamodules.presentations.noised import NoisedData
 from datamodules.sources.digits import Digits
+from datamodules.sources.pictures import PicturePatches
 from tests.callbacks.evaluation.fakes import Fake, evaluate
 
 
@@ -64,3 +68,26 @@ def test_coarse_pictures_are_means_of_fine_ones():
     assert data.spec.shape == (1, 2, 2)
     batch = data.records("test")
     torch.testing.assert_close(batch.x, F.avg_pool2d(batch.high, 4))
+
+
+class Noisy(Fake):
+    """Pictures as they come."""
+
+    def super_resolve(self, x):
+        return x[None]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_denoising_has_the_figures_of_skimage(tmp_path, channels):
+    source = PicturePatches(patch=32, channels=channels, pictures=["camera", "coins", "astronaut"])
+    data = NoisedData(source, sigma=0.1, photons=50.0, eval_batch_size=4096)
+    got = evaluate(Noisy(), data, SuperResolution(), folder=tmp_path)
+    data.setup()
+    ((x, high),) = data.test_dataloader()
+    x, high = x.double().numpy(), high.double().numpy()
+    # The Gaussian window of Wang et al. 2004, of 11 pixels. skimage averages over places where it lies inside.
+    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 0}
+    wide = [np.pad(part, ((0, 0), (0, 0), (5, 5), (5, 5)), mode="reflect") for part in (x, high)]
+    ssim = [structural_similarity(*pair, data_range=2.0, **window) for pair in zip(*wide, strict=True)]
+    assert got["psnr"] == pytest.approx(skimage_psnr(high, x, data_range=2.0), abs=1e-5)
+    assert got["ssim"] == pytest.approx(np.mean(ssim), abs=1e-6)
