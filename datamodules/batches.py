@@ -154,6 +154,16 @@ class Demonstrations(NamedTuple):
     answer: Tensor
 
 
+class Graded(NamedTuple):
+    """Texts with a grade each: `ids` int64 (B, T), filled up to T; `length` int64 (B,), tokens of each; `grade` float
+    (B,), the better the higher, from 1 up.
+    """
+
+    ids: Tensor
+    length: Tensor
+    grade: Tensor
+
+
 class Preferences(NamedTuple):
     """Prompts with two answers each, of which one was preferred.
 

@@ -412,6 +412,18 @@ class AnswerScorer(Protocol):
 
 
 @runtime_checkable
+class TextGrader(Protocol):
+    """What texts are thought to be worth, as grades."""
+
+    def expected_grade(self, ids: Tensor, length: Tensor) -> Tensor:
+        """ids int64 (B, T), filled up, and the number of tokens of each text, int64 (B,) -> its grade (B,), 1 or more.
+
+        float32 at least.
+        """
+        ...
+
+
+@runtime_checkable
 class Acquirer(Protocol):
     """A preference model that chooses which pairs it has labelled."""
 

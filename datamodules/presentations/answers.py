@@ -176,6 +176,13 @@ class AnswersData(DataModule):
         if (scores := self._scores()) is not None:
             self._columns["score"] = scores.flatten()
 
+    def narrow(self, rows: Mapping[str, Tensor]) -> None:
+        """Have these rows of a split, by its name, and no others; for presentations that leave records out."""
+        self.rows |= rows
+        assert self._spec is not None
+        self._columns["place"] = self.training_places()
+        self._spec = self._spec.but(sizes={split: len(kept) for split, kept in self.rows.items()})
+
     def _room_for_reasons(self, ids: Ragged, prompt_length: Tensor) -> int:
         """Tokens of the longest text with both answers and a reason; 0 where nobody gives any."""
         if self.dialogues is None or not self.dialogues.reasons:

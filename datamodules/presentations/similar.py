@@ -68,13 +68,8 @@ class SimilarityData(PreferenceData):
         if self._records is not None:
             return
         super().setup(stage)
-        for split in list(self.rows) if self.everywhere else ("train",):
-            self.rows[split] = self.kept(self.rows[split])
-        place = torch.full_like(self._columns["place"], -1)  # type: ignore[arg-type]
-        place[self.rows["train"]] = torch.arange(len(self.rows["train"]))
-        self._columns["place"] = place
-        assert self._spec is not None
-        self._spec = self._spec.but(sizes={split: len(kept) for split, kept in self.rows.items()})
+        splits = list(self.rows) if self.everywhere else ["train"]
+        self.narrow({split: self.kept(self.rows[split]) for split in splits})
 
     def kept(self, rows: Tensor) -> Tensor:
         """The rows that stay, in the order in which they stood: all that differs is which pairs there are."""
