@@ -32,13 +32,14 @@ class ConstitutionalData(PreferenceData):
     the constitution, drawn at random. Labels are made once, when the data are set up, and for training alone: in
     validation and test the recorded order counts, and the first is better with probability 1.
 
-    Kundu et al. 2023, "Specific versus General Principles for Constitutional AI". That labels are normalised
-    probabilities of the options, of which one principle of several is asked for each pair, is from memory of Bai et al.
-    2022 ("Constitutional AI: Harmlessness from AI Feedback"), whose code is not public; the mean over both orders is
-    that of Lee et al. 2023 ("RLAIF vs. RLHF"), from notes on it.
+    Kundu et al. 2023, "Specific versus General Principles for Constitutional AI", whose text was not at hand. That
+    labels are normalised probabilities of the options, and that one of several principles is asked for each pair, is
+    from memory of Bai et al. 2022 ("Constitutional AI: Harmlessness from AI Feedback"), of whose repository the
+    instructions for comparisons were looked at. The mean over both orders is that of Lee et al. 2023 ("RLAIF vs.
+    RLHF"), by notes on it.
 
-    Deviations: 1. There are no examples before the question, and no chain of thought. 2. The principle can stand
-    anywhere in the question; by default it is its end.
+    Deviations: 1. There are no examples before the question, and no chain of thought. 2. By default the principle is
+    the end of the question; in those instructions it stands before the options.
 
     Args:
         source: prompts with two answers each.
