@@ -185,6 +185,18 @@ class ScoredPairs(NamedTuple):
     scores: Tensor
 
 
+class SoftPreferences(NamedTuple):
+    """Prompts with two answers each, and `first` float (B,), the probability that the first one is the better one.
+
+    `pairs`, `answers` and `row` are those of `Preferences`; what is preferred in validation and test comes first there.
+    """
+
+    pairs: Tensor
+    answers: Tensor
+    row: Tensor
+    first: Tensor
+
+
 class ReasonedPairs(NamedTuple):
     """Preferences with a reason each: `explained` int64 (B, S), the prompt, the chosen answer, the rejected one, and
     why the first is preferred, filled up; `reason` bool (B, S), the tokens of the reason.

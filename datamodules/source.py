@@ -93,6 +93,7 @@ class Dialogues:
         judge: who tells what any answer is worth, where somebody can.
         preference: P(a is preferred to b) = sigma((r_a - r_b) / temperature) under that judge: the temperature.
         reasons: why the first answer to each prompt is preferred to the second one, where somebody has said so.
+        kinds: of what each record is an example, by names; evaluations give figures of each.
         bare: the same prompts without principles or examples that stand before them, where any do.
         words: all words that there are, where the source knows them, for tokenizers of words; empty: those of training.
     """
@@ -105,6 +106,7 @@ class Dialogues:
     bare: Sequence[Text] = ()
     words: Sequence[str] = ()
     reasons: Sequence[str] = ()
+    kinds: Sequence[Sequence[str]] = ()
 
 
 @dataclass
