@@ -12,6 +12,7 @@ from datamodules.batches import Labelled, SelectionTask
 from datamodules.spec import DataSpec
 from modules.uncertainty.conformal_selection import (
     ConformalSelection,
+    ascending,
     at_most,
     benjamini_hochberg,
     conformal_p_values,
@@ -88,6 +89,17 @@ def test_p_values_of_exchangeable_scores_are_uniform():
     p = conformal_p_values(scores[:, :9], scores[:, 9:])[:, 0]
     for level in (0.05, 0.3, 0.8):
         assert float((p <= level).double().mean()) == pytest.approx(level, abs=4 * 0.5 / 200)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+def test_values_are_sorted_as_torch_sorts_them(dtype):
+    values = torch.randn(4, 3, 500, generator=torch.Generator().manual_seed(0)).to(dtype)
+    values[0, 0, :3] = torch.tensor([torch.inf, -torch.inf, torch.nan])
+    values[1] = values[1].round()  # with ties
+    for given in (values, values.transpose(0, 2)):
+        got = ascending(given)
+        assert got.is_contiguous()
+        torch.testing.assert_close(got, given.sort(-1).values, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("level", [0.05, 0.3, 0.9])
