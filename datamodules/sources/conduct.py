@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,9 +13,8 @@ from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Dialogues, Judge, Records, Source, Text
 from datamodules.sources.checks import consecutive, known, split_sizes
+from datamodules.sources.draws import Draws
 from datamodules.spec import DataSpec
-
-T = TypeVar("T")
 
 
 class Trait(NamedTuple):
@@ -96,36 +95,6 @@ def harm(words: Sequence[str]) -> float:
     return sum(HARM[EFFECT.get(word, "none")] for word in words)
 
 
-class Draw:
-    """Draws of a generator, one after the other.
-
-    Args:
-        draw: the generator.
-    """
-
-    def __init__(self, draw: torch.Generator) -> None:
-        self.generator, self.numbers = draw, iter([0.0][:0])
-
-    def number(self) -> float:
-        """A number in [0, 1)."""
-        for number in self.numbers:
-            return number
-        self.numbers = iter(torch.rand(4096, generator=self.generator, dtype=torch.float64).tolist())
-        return next(self.numbers)
-
-    def chance(self, probability: float) -> bool:
-        """Whether something happens that has a probability."""
-        return self.number() < probability
-
-    def below(self, count: int) -> int:
-        """A number in {0, ..., count - 1}."""
-        return int(self.number() * count)
-
-    def one(self, things: Sequence[T]) -> T:
-        """One of some things."""
-        return things[self.below(len(things))]
-
-
 class Conduct(Source):
     """Topics that a person brings up, and answers of three words by an assistant.
 
@@ -175,7 +144,7 @@ class Conduct(Source):
         self.harmful, self.apt, self.seed = harmful, apt, seed
 
     def load(self) -> Records:
-        self.draw = Draw(generator(self.seed, "conduct", self.role))
+        self.draw = Draws(generator(self.seed, "conduct", self.role))
         target = "preference" if self.role == "pairs" else "answer"
         dialogues = {"pairs": self.pairs, "answers": self.answers, "teaching": self.teaching}[self.role]()
         spec = DataSpec("conduct", "text", (), target=target)

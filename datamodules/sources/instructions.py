@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Dialogues, Judge, Records, Source, Text
 from datamodules.sources.checks import consecutive, split_sizes
+from datamodules.sources.draws import Draws
 from datamodules.sources.requests import EMPTY
 from datamodules.spec import DataSpec
 
@@ -64,35 +65,20 @@ class Writer:
     """
 
     def __init__(self, draw: torch.Generator) -> None:
-        self.numbers = self.drawn(draw)
-
-    @staticmethod
-    def drawn(draw: torch.Generator) -> Iterator[float]:
-        """Numbers in [0, 1), many at once: one at a time would be most of the work."""
-        while True:
-            yield from torch.rand(1 << 16, generator=draw).tolist()
-
-    def below(self, count: int) -> int:
-        """A number from 0 to `count` - 1."""
-        return int(next(self.numbers) * count)
-
-    def order(self, count: int) -> list[int]:
-        """The numbers from 0 to `count` - 1 in any order."""
-        keys = [next(self.numbers) for _ in range(count)]
-        return sorted(range(count), key=keys.__getitem__)
+        self.draws = Draws(draw, 1 << 16, torch.float32)
 
     def asked(self, count: int) -> list[str]:
         """So many different words to ask for."""
-        return [WORDS[number] for number in self.order(len(WORDS))[:count]]
+        return [WORDS[number] for number in self.draws.order(len(WORDS))[:count]]
 
     def put(self, asked: Sequence[str], filler: int) -> str:
         """An instruction that asks for some words, with words among them that say nothing, more in some and fewer in
         others.
         """
-        most = self.below(filler + 1)
+        most = self.draws.below(filler + 1)
         said = ["translate"]
         for word in asked:
-            said += [EMPTY[self.below(len(EMPTY))] for _ in range(self.below(most + 1))]
+            said += [EMPTY[self.draws.below(len(EMPTY))] for _ in range(self.draws.below(most + 1))]
             said.append(word)
         return " ".join(said)
 
@@ -100,8 +86,8 @@ class Writer:
         """Answers of which so large shares of the words are right in the mean, each better one in the same places and
         more. All give the words in the order of the dictionary.
         """
-        ranked = sorted(zip(asked, self.order(len(asked)), strict=True))
-        part = next(self.numbers)
+        ranked = sorted(zip(asked, self.draws.order(len(asked)), strict=True))
+        part = self.draws.number()
         return [
             " ".join((DICTIONARY if rank < int(share * len(asked) + part) else FALSE)[word] for word, rank in ranked)
             for share in shares
@@ -109,7 +95,7 @@ class Writer:
 
     def dealt(self, values: Sequence[float], total: int) -> list[float]:
         """Each of some values equally often, in any order."""
-        return [values[number % len(values)] for number in self.order(total)]
+        return [values[number % len(values)] for number in self.draws.order(total)]
 
 
 def falling(ratio: float, total: int, draw: torch.Generator) -> list[int]:
@@ -175,12 +161,12 @@ class Instructions(Source):
         own = self.sizes["train"] - copied
         laws = list(zip(falling(self.harder, own, draw), writer.dealt(self.qualities, own), strict=True))
         kinds = list(itertools.product(range(1, MOST + 1), self.qualities))
-        kinds = [kinds[number] for number in writer.order(len(kinds))]
+        kinds = [kinds[number] for number in writer.draws.order(len(kinds))]
         laws += [kinds[number % len(kinds)] for number in range(self.originals)]
         pool = [(asked := writer.asked(count), writer.answers(asked, [share])[0]) for count, share in laws]
         popular = pool[own:]
         pool = pool[:own] + [popular[number % len(popular)] for number in range(copied)]
-        pool = [pool[number] for number in writer.order(len(pool))]
+        pool = [pool[number] for number in writer.draws.order(len(pool))]
         for split in ("validation", "test"):
             for count in writer.dealt(range(1, MOST + 1), self.sizes[split]):
                 asked = writer.asked(int(count))
