@@ -31,9 +31,14 @@ def build(run: Run) -> Parts:
     Raises:
         UserError: a pair that does not fit, an argument out of range, a package that is missing.
     """
+    import torch
+
     from compendium.seeding import reseed
     from datamodules.fit import check_pair
 
+    # Where opt_einsum happens to be installed torch takes products of three tensors in another order: a run's last
+    # digits shall not depend on what else is.
+    torch.backends.opt_einsum.enabled = False  # type: ignore[assignment]
     config = run.config
     if config["run"] not in STAGES:
         raise UserError(f"run={config['run']} is unknown.", f"there are: {', '.join(STAGES)}")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from compendium.build import build
 from compendium.compose import compose
 from compendium.errors import UserError
 from compendium.run import STATES, Run, identity, make_folder, read_json, read_log, replacing, write_json
@@ -372,3 +373,12 @@ class TestCitations:
         here(capfd, *CLASSIFIER, f"runs={tmp_path}", "schedule=constant")
         text = (only_folder(tmp_path) / "citations.bib").read_text()
         assert "zhuang2024gacil" not in text
+
+
+def test_products_are_taken_in_the_order_of_torch_alone(tmp_path, monkeypatch):
+    """Where opt_einsum is installed torch would ask it, and last digits would be others."""
+    monkeypatch.setattr(torch.backends.opt_einsum, "enabled", True)
+    run = Run.plan(compose([*CLASSIFIER, f"runs={tmp_path}"]))
+    run.freeze()
+    build(run)
+    assert not torch.backends.opt_einsum.enabled
