@@ -332,7 +332,9 @@ class Method(LightningModule):
             )
 
 
-def method_of(path: str | Path, kind: type, where: str, lack: str, map_location: Any = "cpu") -> Any:
+def method_of(
+    path: str | Path, kind: type, where: str, lack: str, map_location: Any = "cpu", *, vocabulary: int | None = None
+) -> Any:
     """The method that a checkpoint holds, if it is of a kind.
 
     Args:
@@ -341,13 +343,20 @@ def method_of(path: str | Path, kind: type, where: str, lack: str, map_location:
         where: who named the path, for the message: `model.model`.
         lack: what another method does not do, for the message: `which scores no answers`.
         map_location: as in `torch.load`.
+        vocabulary: how many tokens it has to know; None: any number.
 
     Raises:
-        UserError: it is of another kind, see `Method.load_from_checkpoint`.
+        UserError: it is of another kind or vocabulary, see `Method.load_from_checkpoint`.
     """
     found = Method.load_from_checkpoint(path, map_location)
     if not isinstance(found, kind):
         raise UserError(f"{where}={path} is a {type(found).__name__}, {lack}.")
+    if vocabulary is not None and found.spec.vocabulary != vocabulary:
+        raise UserError(
+            f"{where}={path} has other tokens: it knows {found.spec.vocabulary} tokens, these records have "
+            f"{vocabulary}.",
+            "choose data= and datamodule.tokens= as it was trained",
+        )
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,8 +105,4 @@ def curve(reference: Tensor, reward: Tensor) -> Tensor:
 
 def at(frontier: Tensor, kl: float) -> float:
     """The frontier (B, 2) -> its reward at a divergence; what it ends with beyond its end."""
-    after = int(torch.searchsorted(frontier[:, 0].contiguous(), torch.tensor(kl, dtype=torch.float64)))
-    if after == 0 or after == len(frontier):
-        return float(frontier[min(after, len(frontier) - 1), 1])
-    (low, first), (high, second) = frontier[after - 1].tolist(), frontier[after].tolist()
-    return first + (second - first) * (kl - low) / max(high - low, 1e-300)
+    return float(np.interp(kl, *frontier.T.numpy()))

@@ -104,9 +104,8 @@ class ConstitutionalData(PreferenceData):
 
         if self.dialogues is None:
             raise UserError(f"the answers of '{self.spec.name}' are no text.", "data that would do: conduct, requests")
-        policy = method_of(str(self.labeller), Policy, "datamodule.labeller", "no Policy")
-        if policy.spec.vocabulary != self.spec.vocabulary:
-            raise UserError(f"datamodule.labeller={self.labeller} has other tokens than '{self.spec.name}'.")
+        lack, known = "no Policy", self.spec.vocabulary
+        policy = method_of(str(self.labeller), Policy, "datamodule.labeller", lack, vocabulary=known)
         which = torch.randint(len(self.constitution), (len(rows),), generator=generator(self.seed, "constitution"))
         parts = zip(rows.split(AT_ONCE), which.split(AT_ONCE), strict=True)
         return torch.cat([self.asked(policy, part.tolist(), principle.tolist()) for part, principle in parts])

@@ -189,16 +189,9 @@ class CuratedData(DemonstrationData):
         """The method of a checkpoint that is named in an argument."""
         from modules.method import method_of
 
-        path = getattr(self, name)
-        method = method_of(path, kind, f"datamodule.{name}", lack)
         assert self._spec is not None
-        if method.spec.vocabulary != self._spec.vocabulary:
-            raise UserError(
-                f"datamodule.{name}={path} knows {method.spec.vocabulary} tokens, these records have "
-                f"{self._spec.vocabulary}.",
-                "choose data= and datamodule.tokens= as it was trained",
-            )
-        return method
+        path, known = getattr(self, name), self._spec.vocabulary
+        return method_of(path, kind, f"datamodule.{name}", lack, vocabulary=known)
 
 
 def unlike(embeddings: Tensor, tau: float, budget: int | None = None, at_once: int = AT_ONCE) -> Tensor:

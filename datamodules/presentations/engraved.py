@@ -48,9 +48,8 @@ class EngravedData(DemonstrationData):
         dialogues = self.dialogues
         if dialogues is None or not dialogues.bare:
             raise UserError(f"the prompts of '{self.spec.name}' have no principles before them.", "data=principles")
-        found = method_of(self.teacher, AnswerWriter, "datamodule.teacher", "which writes no answers")
-        if found.spec.vocabulary != self.spec.vocabulary:
-            raise UserError(f"datamodule.teacher={self.teacher} has other tokens than '{self.spec.name}'.")
+        lack, known = "which writes no answers", self.spec.vocabulary
+        found = method_of(self.teacher, AnswerWriter, "datamodule.teacher", lack, vocabulary=known)
         assert self.speech is not None
         answers = [answer[0] for answer in dialogues.answers]
         rows = torch.cat([self.rows["train"], self.rows["validation"]])

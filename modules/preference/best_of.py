@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compendium.errors import UserError
 from compendium.seeding import seeded
@@ -69,23 +69,11 @@ class BestOf(Decoded):
         self.reward = self.opened("reward", reward, RewardModel) or RewardModel(self.spec, net=self._net)
         self.reward.requires_grad_(False).train()
 
-    @property
-    def anchor(self) -> nn.Module:
-        return self.net
-
     def write_answers(
-        self,
-        prompts: Tensor,
-        lengths: Tensor,
-        longest: int,
-        *,
-        end: int | None = None,
-        samples: int = 1,
-        temperature: float = 1.0,
+        self, prompts: Tensor, lengths: Tensor, longest: int, *, samples: int = 1, **more: Any
     ) -> Written:
         """See `AnswerWriter`; the temperature is that of the n answers. `log_probs` are those of the base."""
-        draws = samples * self.answers
-        written = super().write_answers(prompts, lengths, longest, end=end, samples=draws, temperature=temperature)
+        written = super().write_answers(prompts, lengths, longest, samples=samples * self.answers, **more)
         scores = self.reward.answer_scores(written.ids, written.answer).view(-1, self.answers)
         first = torch.arange(len(scores), device=scores.device) * self.answers
         best = first + scores.argmax(1)
@@ -115,11 +103,10 @@ class BestOf(Decoded):
         place = torch.arange(texts.shape[1], device=texts.device)
         prompts, which = torch.where(place < lengths[:, None], texts, -1).unique(dim=0, return_inverse=True)
         lengths = (prompts >= 0).sum(1)
-        longest = self.context[0] - int(lengths.max())
+        room = int(lengths.max())
+        prompts, longest = prompts[:, :room].clamp_min(0), self.context[0] - room
         with seeded(0, "best of n"):
-            written = super().write_answers(
-                prompts[:, : int(lengths.max())].clamp_min(0), lengths, longest, end=self.end, samples=self.draws
-            )
+            written = super().write_answers(prompts, lengths, longest, end=self.end, samples=self.draws)
         return self.reward.answer_scores(written.ids, written.answer).view(-1, self.draws)[which]
 
     @torch.no_grad()

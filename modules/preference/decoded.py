@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from compendium.config import locate
-from compendium.errors import UserError
 from datamodules.batches import Demonstrations
 from datamodules.spec import DataSpec
 from modules.method import SolvedMethod, method_of
@@ -25,7 +23,7 @@ class Decoded(Referenced, SolvedMethod):
     They become parts of this method: their weights lie in its checkpoint, which opens without the other files. There
     is nothing to train; the pass over the records only counts them.
 
-    A subclass makes `net` and gives `anchor`.
+    A subclass makes `net`, and gives `anchor` where that is a part of it.
 
     Args:
         spec: text with answers.
@@ -42,9 +40,9 @@ class Decoded(Referenced, SolvedMethod):
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
 
     @property
-    @abstractmethod
     def anchor(self) -> nn.Module:
-        """The network of the base, a part of `net`."""
+        """The network of the base: `net`, or a part of it."""
+        return self.net
 
     def opened(self, name: str, model: str | Mapping[str, Any] | None, kind: type = Policy) -> Any:
         """What the argument `name` says: a checkpoint, or what this method's checkpoint says of it.
@@ -61,13 +59,8 @@ class Decoded(Referenced, SolvedMethod):
             return None
         if isinstance(model, Mapping):
             return locate(model["method"], f"model.{name}")(**model["hyper_parameters"])
-        method = method_of(model, kind, f"model.{name}", f"no {kind.__name__}")
-        if method.spec.vocabulary != self.spec.vocabulary:
-            raise UserError(
-                f"model.{name}={model} knows {method.spec.vocabulary} tokens, these records have "
-                f"{self.spec.vocabulary}.",
-                "choose data= and datamodule.tokens= as it was trained",
-            )
+        lack = f"no {kind.__name__}"
+        method = method_of(model, kind, f"model.{name}", lack, vocabulary=self.spec.vocabulary)
         target = f"{type(method).__module__}.{type(method).__qualname__}"
         self.hparams[name] = {"method": target, "hyper_parameters": dict(method.hparams)}
         return method

@@ -44,6 +44,11 @@ class Policy(Method, ABC):
         """How many tokens the network reads."""
         return self.spec.shape
 
+    @property
+    def writing(self) -> Mapping[str, Any]:
+        """What `write` is told beside what a caller says."""
+        return {}
+
     @abstractmethod
     def loss(self, batch: Any) -> Tensor | dict[str, Tensor]:
         """See `Method`."""
@@ -68,7 +73,7 @@ class Policy(Method, ABC):
     ) -> Written:
         """Prompts int64 (B, T), of `lengths` int64 (B,) -> `samples` answers to each, see `write`."""
         decoding = Decoding(temperature)
-        return write(self.net, prompts, lengths, longest, end=end, samples=samples, decoding=decoding)
+        return write(self.net, prompts, lengths, longest, end=end, samples=samples, decoding=decoding, **self.writing)
 
 
 def plain_state(net: torch.nn.Module) -> dict[str, Tensor]:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
-
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
-from modules.language.decoding import Decoding
-from modules.language.generation import Written, write
 from modules.preference.decoded import Decoded
 
 
@@ -52,20 +48,5 @@ class Speculative(Decoded):
         self.draft = self.net_of(self.opened("draft", draft))
 
     @property
-    def anchor(self) -> nn.Module:
-        return self.net
-
-    def write_answers(
-        self,
-        prompts: Tensor,
-        lengths: Tensor,
-        longest: int,
-        *,
-        end: int | None = None,
-        samples: int = 1,
-        temperature: float = 1.0,
-    ) -> Written:
-        return write(
-            self.net, prompts, lengths, longest,
-            end=end, samples=samples, decoding=Decoding(temperature), draft=self.draft, ahead=self.ahead,
-        )  # fmt: skip
+    def writing(self) -> Mapping[str, Any]:
+        return {"draft": self.draft, "ahead": self.ahead}

@@ -316,9 +316,9 @@ def remembering(path: Path, times: Tensor) -> tuple[Path, Sequence[Tensor]]:
 
 def each(values: Tensor | tuple[Tensor, ...]) -> Sequence[Any]:
     """Values (steps,), or several of them -> those of each step."""
-    return (
-        values.unbind() if isinstance(values, Tensor) else list(zip(*(part.unbind() for part in values), strict=True))
-    )
+    if isinstance(values, Tensor):
+        return values.unbind()
+    return list(zip(*(part.unbind() for part in values), strict=True))
 
 
 def distinct(t: Tensor) -> Tensor:
