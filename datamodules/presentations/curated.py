@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compendium.errors import UserError, did_you_mean
+from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.presentations.graded import whole
 from datamodules.presentations.preferences import DemonstrationData
 from datamodules.source import Source
+from datamodules.sources.checks import known
 
 MEASURES = ("complexity", "quality", "length", "perplexity")
 POOLS = ("last", "mean")
@@ -84,10 +85,8 @@ class CuratedData(DemonstrationData):
         if tau is not None and not -1 < tau <= 1:
             raise UserError(f"datamodule.tau={tau}: a cosine, in (-1, 1].", "datamodule.tau=null for no filter")
         for name in by:
-            if name not in MEASURES:
-                raise UserError(f"datamodule.by: there is no measure '{name}'.", did_you_mean(name, list(MEASURES)))
-        if pool not in POOLS:
-            raise UserError(f"datamodule.pool={pool} is unknown.", did_you_mean(pool, list(POOLS)))
+            known(name, MEASURES, "datamodule.by", "measure")
+        known(pool, POOLS, "datamodule.pool", "pool")
         asked = {"complexity": complexity, "quality": quality, "model": model}
         needed = [*by, *["model"] * (tau is not None or "perplexity" in by)]
         for name, path in asked.items():
@@ -190,8 +189,8 @@ class CuratedData(DemonstrationData):
         from modules.method import method_of
 
         assert self._spec is not None
-        path, known = getattr(self, name), self._spec.vocabulary
-        return method_of(path, kind, f"datamodule.{name}", lack, vocabulary=known)
+        where, vocabulary = f"datamodule.{name}", self._spec.vocabulary
+        return method_of(getattr(self, name), kind, where, lack, vocabulary=vocabulary)
 
 
 def unlike(embeddings: Tensor, tau: float, budget: int | None = None, at_once: int = AT_ONCE) -> Tensor:

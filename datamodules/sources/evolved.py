@@ -7,7 +7,7 @@ import torch
 from compendium.errors import UserError
 from compendium.seeding import generator
 from datamodules.source import Dialogues, Records, Source
-from datamodules.sources.checks import consecutive, split_sizes
+from datamodules.sources.checks import consecutive, known, split_sizes
 from datamodules.sources.instructions import MOST, VOCABULARY, TranslationJudge, Writer, falling
 from datamodules.spec import DataSpec
 
@@ -49,12 +49,11 @@ class EvolvedInstructions(Source):
         test: int = 80,
         seed: int = 0,
     ) -> None:
-        if of not in ("complexity", "quality"):
-            raise UserError(f"data.of={of} is unknown.", "there are: complexity, quality")
         if not harder > 0 or filler < 0:
             raise UserError(f"data.harder={harder} data.filler={filler}: above 0, and at least 0.")
         self.sizes = split_sizes(train, validation, test, "set")
-        self.of, self.harder, self.filler, self.seed = of, harder, filler, seed
+        self.of = known(of, ("complexity", "quality"), "data.of", "measure")
+        self.harder, self.filler, self.seed = harder, filler, seed
 
     def load(self) -> Records:
         draw = generator(self.seed, "evolved", self.of)
