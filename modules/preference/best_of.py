@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compendium.errors import UserError
 from compendium.seeding import seeded
@@ -68,6 +68,10 @@ class BestOf(Decoded):
         self.net = self.net_of(self.opened("model", model))
         self.reward = self.opened("reward", reward, RewardModel) or RewardModel(self.spec, net=self._net)
         self.reward.requires_grad_(False).train()
+
+    @property
+    def anchor(self) -> nn.Module:
+        return self.net
 
     def write_answers(
         self, prompts: Tensor, lengths: Tensor, longest: int, *, samples: int = 1, **more: Any

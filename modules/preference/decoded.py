@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ class Decoded(Referenced, SolvedMethod):
     They become parts of this method: their weights lie in its checkpoint, which opens without the other files. There
     is nothing to train; the pass over the records only counts them.
 
-    A subclass makes `net`, and gives `anchor` where that is a part of it.
+    A subclass makes `net` and gives `anchor`.
 
     Args:
         spec: text with answers.
@@ -40,9 +41,9 @@ class Decoded(Referenced, SolvedMethod):
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
 
     @property
+    @abstractmethod
     def anchor(self) -> nn.Module:
         """The network of the base: `net`, or a part of it."""
-        return self.net
 
     def opened(self, name: str, model: str | Mapping[str, Any] | None, kind: type = Policy) -> Any:
         """What the argument `name` says: a checkpoint, or what this method's checkpoint says of it.

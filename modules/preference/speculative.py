@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.preference.decoded import Decoded
@@ -46,6 +48,10 @@ class Speculative(Decoded):
         self.ahead = ahead
         self.net = self.net_of(self.opened("model", model))
         self.draft = self.net_of(self.opened("draft", draft))
+
+    @property
+    def anchor(self) -> nn.Module:
+        return self.net
 
     @property
     def writing(self) -> Mapping[str, Any]:
