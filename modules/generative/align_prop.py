@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from compendium.errors import UserError
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
+from modules.generative.gaussian.stops import Stops
 from modules.generative.tuned import TunedDiffusion
 
 
@@ -64,7 +65,7 @@ class AlignProp(TunedDiffusion):
 
     def rollout(self, n: int) -> Tensor:
         """n draws (n, ...), with a graph through the last K steps."""
-        field, times = self.field(), self.grid
+        field, times = self.field(), Stops(self.grid).all
         x = field.prior(n, self.spec.shape, self.like)
         steps = list(pairwise(times))
         most = len(steps) + 1

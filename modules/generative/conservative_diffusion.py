@@ -41,10 +41,10 @@ class ConservativeDiffusion(Diffusion):
             raise UserError(f"model.target={target}: the gradient stands for the noise.", "model.target=noise")
 
     def predict(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        times, condition = self.path.conditioning(t).expand(len(x)), () if y is None else (y,)
+        (scaled, times), condition = self.inputs(x, t), () if y is None else (y,)
 
         def energy(u: Tensor) -> Tensor:
             return (u * self.net(u, times, *condition)).sum()
 
         with sdpa_kernel(SDPBackend.MATH):  # the fused kernels of attention have no second derivative
-            return torch.func.grad(energy)(self.path.scaled(x, t, self.data_std))
+            return torch.func.grad(energy)(scaled)

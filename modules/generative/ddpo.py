@@ -9,9 +9,11 @@ from torch import Tensor
 
 from datamodules.batches import Unlabelled
 from modules.generative.gaussian.field import Field
-from modules.generative.gaussian.targets import noise_of
-from modules.generative.samplers.ddim import posterior_variance
+from modules.generative.gaussian.stops import Stops, between
+from modules.generative.samplers.ddpm import DDPM
 from modules.generative.tuned import TunedDiffusion
+
+ANCESTRAL = DDPM()
 
 
 class DDPO(TunedDiffusion):
@@ -31,7 +33,7 @@ class DDPO(TunedDiffusion):
     """
 
     def loss(self, batch: Unlabelled) -> Tensor:
-        field, steps = self.field(), list(pairwise(self.grid))
+        field, steps = self.field(), list(pairwise(Stops(self.grid).all))
         with torch.no_grad():
             x = field.prior(len(batch.x), self.spec.shape, self.like)
             chain = [x]
@@ -49,7 +51,5 @@ class DDPO(TunedDiffusion):
 
 def ancestral(field: Field, x: Tensor, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (B, ...) and standard deviation of DDPM's x_t given x_s = x."""
-    data = field.data(x, s)
-    variance = posterior_variance(field, s, t)
-    kept = (field.path.sigma(t).square() - variance).clamp_min(0).sqrt()
-    return field.path.alpha(t) * data + kept * noise_of(data, x, s, field.path), variance.sqrt()
+    of_x, of_data, std = between(ANCESTRAL.coefficients, field.path, s, t)
+    return of_x * x + of_data * field.data(x, s), std

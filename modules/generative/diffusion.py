@@ -11,8 +11,9 @@ from torch import Tensor
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
 from modules.generative.gaussian.model import GaussianModel
-from modules.generative.gaussian.paths import distinct
-from modules.generative.gaussian.targets import data_of, target_of
+from modules.generative.gaussian.paths import along, distinct
+from modules.generative.gaussian.stops import asked
+from modules.generative.gaussian.targets import recovery, target_of
 from modules.generative.gaussian.weightings import law_of_times, times_of, weight_of
 
 
@@ -66,13 +67,28 @@ class Diffusion(GaussianModel):
 
     def denoise(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x_0 | x_t = x] (B, ...) at times t (B,); y int64 (B,) where there are classes, -1 for any."""
+        of_value, of_x = asked(self.recovery, t)
+        return along(of_value, x) * self.predict(x, t, y) + along(of_x, x) * x
+
+    def recovery(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """c and d such that x_0 = c predicted + d x_t, at times (B,); (1,) where they are all the same."""
         t = distinct(t)
-        return data_of(self.predict(x, t, y), x, t, target_of(self.target, self.path, t, self.data_std), self.path)
+        return recovery(t, target_of(self.target, self.path, t, self.data_std), self.path)
 
     def predict(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The network's target at x_t (B, ...), of times (B,), or (1,) for all."""
+        """The network's target at x_t (B, ...), of times (B,)."""
         condition = () if y is None else (y,)
-        return self.net(self.path.scaled(x, t, self.data_std), self.path.conditioning(t).expand(len(x)), *condition)
+        return self.net(*self.inputs(x, t), *condition)
+
+    def inputs(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """x_t (B, ...), of times (B,) -> what the network sees: x over its deviation, times (B,)."""
+        std, told = asked(self.seen, t)
+        return x / along(std, x), told.expand(len(x))
+
+    def seen(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Standard deviation of x_t, and what the network is told of the time, at times (B,); (1,) as `recovery`."""
+        t = distinct(t)
+        return self.path.std(t, self.data_std), self.path.conditioning(t)
 
     def loss(self, batch: Unlabelled) -> Tensor:
         x, t, noise = self.noised(batch.x)

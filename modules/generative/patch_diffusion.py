@@ -122,8 +122,8 @@ class PatchDiffusion(Diffusion):
 
     def predict(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         places = self.tiled(len(x), x.device)
-        levels = self.pyramid(self.path.scaled(x, t, self.data_std), places)
-        finest = self.net(levels, self.path.conditioning(t).expand(len(x)))[-1]
+        scaled, times = self.inputs(x, t)
+        finest = self.net(self.pyramid(scaled, places), times)[-1]
         columns = finest.unflatten(0, (len(x), -1)).flatten(2).mT  # (B, C p q, patches)
         whole = self.spec.shape[1:]
         count = F.fold(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from modules.generative.gaussian.paths import Path
+from modules.generative.gaussian.stops import asked, spread
 from modules.generative.gaussian.targets import noise_of, score_of
 
 
@@ -43,7 +44,7 @@ class Field:
     def data(self, x: Tensor, t: Tensor) -> Tensor:
         """x (B, ...) at the time t, a single number -> E[x_0 | x_t] (B, ...)."""
         self.calls += self.cost
-        return self.denoiser(x, t.to(x).expand(len(x)))
+        return self.denoiser(x, spread(t, x))
 
     def noise(self, x: Tensor, t: Tensor) -> Tensor:
         """E[eps | x_t] (B, ...)."""
@@ -55,9 +56,14 @@ class Field:
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """Drift of the probability flow, alpha' E[x_0] + sigma' E[eps], (B, ...)."""
-        data = self.data(x, t)
+        of_data, of_x = asked(self.drift, t)
+        return of_data * self.data(x, t) + of_x * x
+
+    def drift(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients of E[x_0 | x_t] and of x_t in the velocity."""
         d_alpha, d_sigma = self.path.rates(t)
-        return d_alpha * data + d_sigma * noise_of(data, x, t, self.path)
+        of_x = d_sigma / self.path.sigma(t)
+        return d_alpha - of_x * self.path.alpha(t), of_x
 
     def prior(self, n: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """n draws (n, *shape) of the noise that sampling starts from."""

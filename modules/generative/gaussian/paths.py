@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from copy import copy
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -87,7 +84,11 @@ class Path(ABC):
 
     def scaled(self, x: Tensor, t: Tensor, data_std: float) -> Tensor:
         """x_t (B, ...) at times (B,), over its standard deviation for data of standard deviation `data_std`."""
-        return x / along((self.alpha(t).square() * data_std**2 + self.sigma(t).square()).sqrt(), x)
+        return x / along(self.std(t, data_std), x)
+
+    def std(self, t: Tensor, data_std: float) -> Tensor:
+        """Standard deviation of x_t, for data of standard deviation `data_std`."""
+        return (self.alpha(t).square() * data_std**2 + self.sigma(t).square()).sqrt()
 
     def noise(self, like: Tensor) -> Tensor:
         """Draws of eps, in the shape, precision and place of records `like` (B, ...)."""
@@ -282,43 +283,6 @@ class Trigonometric(Path):
 
     def time_of_ratio(self, ratio: Tensor) -> Tensor:
         return ratio.atan() * 2 / math.pi
-
-
-def remembering(path: Path, times: Tensor) -> tuple[Path, Sequence[Tensor]]:
-    """The same path, which works out what it says of all stops at once, however often a sampler asks; and the stops.
-
-    Args:
-        path: any.
-        times: of the stops (steps,). A stop is known by being the same object, so that no value is ever looked at.
-    """
-    stops = times.unbind()  # kept by `answer`, lest another number takes a dead stop's id and its answer
-    place = {id(stop): number for number, stop in enumerate(stops)}
-    answers: dict[str, Sequence[Any]] = {}
-
-    def remembered(name: str) -> Callable[[Tensor], Any]:
-        work_out = getattr(path, name)
-
-        def answer(t: Tensor) -> Any:
-            number = place.get(id(t))
-            if number is None or stops[number] is not t:
-                return work_out(t)
-            if name not in answers:
-                answers[name] = each(work_out(times))
-            return answers[name][number]
-
-        return answer
-
-    twin = copy(path)
-    for name in ("alpha", "sigma", "rates", "log_snr", "diffusion"):
-        setattr(twin, name, remembered(name))
-    return twin, stops
-
-
-def each(values: Tensor | tuple[Tensor, ...]) -> Sequence[Any]:
-    """Values (steps,), or several of them -> those of each step."""
-    if isinstance(values, Tensor):
-        return values.unbind()
-    return list(zip(*(part.unbind() for part in values), strict=True))
 
 
 def distinct(t: Tensor) -> Tensor:

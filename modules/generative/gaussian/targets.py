@@ -63,10 +63,16 @@ def target_of(name: str, path: Path, t: Tensor, data_std: float = 1.0) -> Combin
 
 
 def data_of(value: Tensor, x: Tensor, t: Tensor, target: Combination, path: Path) -> Tensor:
-    """x_0 from the value of a target at x_t: (sigma value - b x_t) / (a sigma - b alpha), (B, ...)."""
+    """x_0 from the value of a target at x_t, (B, ...)."""
+    of_value, of_x = recovery(t, target, path)
+    return along(of_value, x) * value + along(of_x, x) * x
+
+
+def recovery(t: Tensor, target: Combination, path: Path) -> tuple[Tensor, Tensor]:
+    """c and d such that x_0 = c value + d x_t: sigma and -b, over a sigma - b alpha."""
     alpha, sigma = path.alpha(t), path.sigma(t)
     scale = 1 / (target.a * sigma - target.b * alpha)
-    return along(sigma * scale, x) * value - along(target.b * scale, x) * x
+    return sigma * scale, -target.b * scale
 
 
 def value_of(data: Tensor, x: Tensor, t: Tensor, target: Combination, path: Path) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from compendium.errors import UserError
 from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.stops import spread
 from modules.generative.gaussian.targets import noise_of
 from modules.generative.guidance.base import Conditional, Guidance, Pair
 from modules.generative.guidance.classifier_free import classes_of
@@ -60,7 +61,7 @@ class Agreeing(Pair):
         self.disagreed = torch.zeros_like(self.guided)
 
     def data(self, x: Tensor, t: Tensor) -> Tensor:
-        times, rows = t.to(x).expand(len(x)), self.guided.nonzero()[:, 0]
+        times, rows = spread(t, x), self.guided.nonzero()[:, 0]
         self.calls += 1 + len(rows) / len(x)
         # The unconditional rows that are still wanted travel in the same call.
         both = self.model.denoise(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from modules.generative.gaussian.field import Field
 from modules.generative.gaussian.paths import Path
+from modules.generative.gaussian.stops import spread, tiled
 
 
 class Conditional(Protocol):
@@ -71,12 +72,13 @@ class Pair(Field):
 
     def pair(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """E[x_0 | x_t, y] and E[x_0 | x_t, other], (B, ...) each, for t (B,)."""
-        return self.model.denoise(torch.cat([x, x]), torch.cat([t, t]), self.both).chunk(2)
+        both = torch.cat([x, x])
+        return self.model.denoise(both, tiled(t, both), self.both).chunk(2)
 
     def conditional(self, x: Tensor, t: Tensor) -> Tensor:
         """E[x_0 | x_t, y] (B, ...) at the time t, a single number: one evaluation."""
         self.calls += 1
-        return self.model.denoise(x, t.to(x).expand(len(x)), self.y)
+        return self.model.denoise(x, spread(t, x), self.y)
 
     def combine(self, conditional: Tensor, unconditional: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """The two predictions (B, ...), at x (B, ...) and t (B,) -> the guided one (B, ...)."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from compendium.errors import UserError
 from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.stops import spread
 from modules.generative.gaussian.targets import score_of
 from modules.generative.guidance.base import Conditional, Guidance, Pair
 
@@ -50,7 +51,7 @@ class Guided(Pair):
     def data(self, x: Tensor, t: Tensor) -> Tensor:
         inside = self.guidance.low <= self.path.noise_ratio(t) <= self.guidance.high
         self.calls += 2 if inside else 1
-        times = t.to(x).expand(len(x))
+        times = spread(t, x)
         return self.combined(x, times) if inside else self.model.denoise(x, times, self.y)
 
     def scored(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +62,7 @@ class Guided(Pair):
         if not self.guidance.low <= self.path.noise_ratio(t) <= self.guidance.high:
             return self.score(x, t), x.new_zeros(len(x))
         self.calls += 2
-        conditional, unconditional = self.pair(x, t.to(x).expand(len(x)))
+        conditional, unconditional = self.pair(x, spread(t, x))
         apart = score_of(conditional, x, t, self.path) - score_of(unconditional, x, t, self.path)
         score = score_of(self.combine(conditional, unconditional, x, t), x, t, self.path)
         scale = self.guidance.scale

@@ -10,6 +10,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from compendium.seeding import seeded
 from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.stops import spread
 from modules.generative.gaussian.targets import noise_of
 from modules.generative.guidance.base import Guidance, Pair
 from modules.generative.guidance.classifier_free import classes_of
@@ -91,7 +92,7 @@ class Linear(Pair):
         weights = known[step] if known is not None and step < len(known) else None
         if weights is None:
             self.calls += 2
-            pair = self.pair(x, t.to(x).expand(len(x)))
+            pair = self.pair(x, spread(t, x))
             self.seen += [noise_of(prediction, x, t, self.path) for prediction in pair]
         else:
             self.seen.append(noise_of(self.conditional(x, t), x, t, self.path))

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from modules.generative.gaussian.field import Field
 from modules.generative.gaussian.paths import along
+from modules.generative.gaussian.stops import spread
 from modules.generative.gaussian.targets import score_of
 from modules.generative.guidance.base import Conditional, Guidance, Pair
 from modules.generative.guidance.classifier_free import classes_of
@@ -45,5 +46,5 @@ class Both(Pair):
     def scored(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """score(x | y) + score(x | label), and their product (B,)."""
         self.calls += 2
-        one, other = (score_of(data, x, t, self.path) for data in self.pair(x, t.to(x).expand(len(x))))
+        one, other = (score_of(data, x, t, self.path) for data in self.pair(x, spread(t, x)))
         return one + other, (one * other).flatten(1).sum(1)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from modules.generative.gaussian.field import Field
-from modules.generative.gaussian.paths import remembering
+from modules.generative.gaussian.stops import Stops, remembering
 
 
 class Sampler(ABC):
@@ -52,7 +52,7 @@ class Sampler(ABC):
             times: falling, float64 (steps,).
         """
         memory: dict[str, Any] = {}
-        field.path, stops = remembering(field.path, times)
+        field.path, stops = remembering(field.path), Stops(times).all
         for s, t in pairwise(stops):
             x = self.step(field, x, s, t, memory)
         return field.data(x, stops[-1]) if self.denoise else x

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from compendium.errors import UserError
 from modules.generative.gaussian.field import Field
-from modules.generative.gaussian.targets import noise_of
+from modules.generative.gaussian.paths import Path
+from modules.generative.gaussian.stops import between
 from modules.generative.samplers.base import Sampler
 
 
@@ -44,25 +45,33 @@ class DDIM(Sampler):
     def step(self, field: Field, x: Tensor, s: Tensor, t: Tensor, memory: dict[str, Any]) -> Tensor:
         if not self.eta:
             return moved(field, field.data(x, s), x, s, t)
-        data = field.data(x, s)
-        noise = noise_of(data, x, s, field.path)
-        alpha, sigma = field.path.alpha(t), field.path.sigma(t)
-        variance = self.eta**2 * posterior_variance(field, s, t)
-        kept = (sigma.square() - variance).clamp_min(0).sqrt()
-        return alpha * data + kept * noise + variance.sqrt() * torch.randn_like(x)
+        of_x, of_data, std = between(self.coefficients, field.path, s, t)
+        return of_x * x + of_data * field.data(x, s) + std * torch.randn_like(x)
+
+    def coefficients(self, path: Path, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Those of x_s, of the data and of z in x_t."""
+        variance = self.eta**2 * posterior_variance(path, s, t)
+        of_x = (path.sigma(t).square() - variance).clamp_min(0).sqrt() / path.sigma(s)
+        return of_x, path.alpha(t) - of_x * path.alpha(s), variance.sqrt()
 
 
 def moved(field: Field, data: Tensor, x: Tensor, s: Tensor, t: Tensor) -> Tensor:
     """x at time s -> x at time t, earlier or later, with the data and the noise that are predicted at s."""
-    return field.path.alpha(t) * data + field.path.sigma(t) * noise_of(data, x, s, field.path)
+    of_x, of_data = between(kept, field.path, s, t)
+    return of_x * x + of_data * data
 
 
-def posterior_variance(field: Field, s: Tensor, t: Tensor) -> Tensor:
+def kept(path: Path, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients of x_s and of the data in x_t, where data and noise stay what they are at s."""
+    of_x = path.sigma(t) / path.sigma(s)
+    return of_x, path.alpha(t) - of_x * path.alpha(s)
+
+
+def posterior_variance(path: Path, s: Tensor, t: Tensor) -> Tensor:
     """Variance of x_t given x_s and x_0, t before s."""
-    return (field.path.sigma(t) / field.path.sigma(s)).square() * forward_variance(field, s, t)
+    return (path.sigma(t) / path.sigma(s)).square() * forward_variance(path, s, t)
 
 
-def forward_variance(field: Field, s: Tensor, t: Tensor) -> Tensor:
+def forward_variance(path: Path, s: Tensor, t: Tensor) -> Tensor:
     """Variance of x_s given x_t, t before s: sigma_s^2 - (alpha_s / alpha_t)^2 sigma_t^2."""
-    path = field.path
     return path.sigma(s).square() - (path.alpha(s) / path.alpha(t) * path.sigma(t)).square()

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from compendium.errors import UserError
 from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.paths import Path
+from modules.generative.gaussian.stops import between
 from modules.generative.samplers.base import Sampler
 from modules.generative.samplers.ddim import forward_variance, posterior_variance
 
@@ -37,8 +39,11 @@ class DDPM(Sampler):
         self.variance = {"posterior": posterior_variance, "forward": forward_variance}[variance]
 
     def step(self, field: Field, x: Tensor, s: Tensor, t: Tensor, memory: dict[str, Any]) -> Tensor:
-        path = field.path
+        of_x, of_data, std = between(self.coefficients, field.path, s, t)
+        return of_x * x + of_data * field.data(x, s) + std * torch.randn_like(x)
+
+    def coefficients(self, path: Path, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Those of x_s and of the data in the mean, and the standard deviation."""
         shrink = (path.sigma(t) / path.sigma(s)).square()
-        rest = forward_variance(field, s, t) / path.sigma(s).square()
-        mean = path.alpha(s) / path.alpha(t) * shrink * x + path.alpha(t) * rest * field.data(x, s)
-        return mean + self.variance(field, s, t).sqrt() * torch.randn_like(x)
+        rest = forward_variance(path, s, t) / path.sigma(s).square()
+        return path.alpha(s) / path.alpha(t) * shrink, path.alpha(t) * rest, self.variance(path, s, t).sqrt()

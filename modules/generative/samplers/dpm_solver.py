@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.paths import Path
+from modules.generative.gaussian.stops import between
 from modules.generative.samplers.base import Sampler
 
 
@@ -29,11 +31,16 @@ class DPMSolver(Sampler):
     order = 2
 
     def step(self, field: Field, x: Tensor, s: Tensor, t: Tensor, memory: dict[str, Any]) -> Tensor:
-        path = field.path
         data = field.data(x, s)
-        h = 0.5 * (path.log_snr(t) - path.log_snr(s))
+        of_x, of_slope, h = between(coefficients, field.path, s, t)
         slope = data
         if memory:
             slope = data + h / (2 * memory["h"]) * (data - memory["data"])
         memory |= {"data": data, "h": h}
-        return path.sigma(t) / path.sigma(s) * x - path.alpha(t) * torch.expm1(-h) * slope
+        return of_x * x + of_slope * slope
+
+
+def coefficients(path: Path, s: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Those of x_s and of the slope in x_t, and h."""
+    h = 0.5 * (path.log_snr(t) - path.log_snr(s))
+    return path.sigma(t) / path.sigma(s), -path.alpha(t) * torch.expm1(-h), h

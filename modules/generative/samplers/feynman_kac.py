@@ -10,6 +10,7 @@ from torch import Tensor
 
 from compendium.errors import UserError
 from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.stops import Stops, remembering
 from modules.generative.samplers.base import Sampler
 
 
@@ -67,10 +68,11 @@ class FeynmanKac(Sampler):
 
     def sample(self, field: Field, x: Tensor, times: Tensor) -> Tensor:
         memory: dict[str, Any] = {"log_weight": x.new_zeros(len(x))}
-        for s, t in pairwise(times):
+        field.path, stops = remembering(field.path), Stops(times).all
+        for s, t in pairwise(stops):
             x = self.step(field, x, s, t, memory)
         x = x[systematic(memory["log_weight"])]
-        return field.data(x, times[-1]) if self.denoise else x
+        return field.data(x, stops[-1]) if self.denoise else x
 
 
 def effective(log_weight: Tensor) -> Tensor:

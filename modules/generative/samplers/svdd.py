@@ -11,6 +11,7 @@ from torch import Tensor
 from compendium.errors import UserError
 from modules.generative.gaussian.checkpoints import check_path, opened_for
 from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.stops import spread
 from modules.generative.rewards import named
 from modules.generative.samplers.ddpm import DDPM
 
@@ -78,7 +79,7 @@ class SVDD(DDPM):
         judge = opened_for(self.learned, x)
         check_path(judge.path, field.path, f"sampler.value={self.learned}")
         field.calls += self.proposals
-        return judge.value_at(x, t.to(x).expand(len(x))), None
+        return judge.value_at(x, spread(t, x)), None
 
 
 def chosen(value: Tensor, temperature: float) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from compendium.config import choices
 from compendium.errors import UserError
 from modules.generative.gaussian.field import Field
-from modules.generative.gaussian.paths import VariancePreserving, remembering
+from modules.generative.gaussian.paths import VariancePreserving
+from modules.generative.gaussian.stops import Stops, asked, between, remembering, spread, tiled
 from tests.modules.generative.exact import LAW, Known, configured
 
 
@@ -53,18 +54,6 @@ def test_ddim_at_eta_1_is_ddpm():
     torch.testing.assert_close(drawn("ddim", n=50, steps=20, eta=1.0), drawn("ddpm", n=50, steps=20))
 
 
-def test_a_field_that_is_sampled_again_forgets_the_stops_before():
-    """The stops of the first sampling are gone by then, and Python gives their ids to new numbers."""
-    path = VariancePreserving()
-    for low in torch.linspace(0.1, 0.9, 50, dtype=torch.float64):
-        times = torch.tensor([1.0, low], dtype=torch.float64)
-        known, stops = remembering(path, times)
-        for stop in stops:
-            known.alpha(stop)
-        del stop, stops
-        assert all(known.alpha(t).equal(path.alpha(t)) for t in list(times * 0.5))
-
-
 def test_what_a_path_says_of_all_stops_at_once_is_what_it_says_of_each():
     class Counting(VariancePreserving):
         asked = 0
@@ -74,15 +63,53 @@ def test_what_a_path_says_of_all_stops_at_once_is_what_it_says_of_each():
             return super().alpha(t)
 
     path, times = Counting(), torch.linspace(1, 0.1, 7, dtype=torch.float64)
-    known, stops = remembering(path, times)
+    known = remembering(path)
     for name in ("alpha", "sigma", "log_snr", "rates", "diffusion"):
-        for stop in stops:
-            torch.testing.assert_close(getattr(known, name)(stop), getattr(path, name)(stop), rtol=1e-14, atol=1e-15)
-    known, stops = remembering(path, times)
-    path.asked = 0
+        for stop, time in zip(Stops(times).all, times, strict=True):
+            torch.testing.assert_close(getattr(known, name)(stop), getattr(path, name)(time), rtol=1e-14, atol=1e-15)
+    path.asked, stops = 0, Stops(times).all
     for stop in [*stops, *stops]:
         known.alpha(stop)
     assert path.asked == 1
+    other = Stops(times / 2).all
+    assert known.alpha(other[3]).equal(path.alpha(times[3] / 2)), "stops of another sampling are others"
+
+
+def test_a_stop_is_known_where_it_is_spread_over_records_and_computed_with_it_is_not():
+    times, calls = torch.linspace(1, 0.1, 4, dtype=torch.float64), []
+
+    def square(t):
+        calls.append(t.shape)
+        return t.square()
+
+    x, stop = torch.zeros(3, 2), Stops(times).all[1]
+    assert spread(stop, x).tolist() == [times[1].float()] * 3
+    assert tiled(spread(stop, x), torch.zeros(6, 2)).tolist() == [times[1].float()] * 6
+    assert asked(square, spread(stop, x)) == times[1].float().square()
+    assert asked(square, spread(stop, x)) == times[1].float().square()
+    assert calls == [(4,)]
+    assert asked(square, stop / 2) == (times[1] / 2).square()
+    assert tiled(torch.tensor([1.0, 2.0]), torch.zeros(4, 2)).tolist() == [1, 2, 1, 2]
+
+
+def test_a_step_between_stops_is_worked_out_with_all_the_others():
+    calls = []
+
+    def ratio(path, s, t):
+        calls.append(s.shape)
+        return path.alpha(s) / path.alpha(t)
+
+    path, times = VariancePreserving(), torch.linspace(1, 0.1, 5, dtype=torch.float64)
+    stops = Stops(times).all
+    for s, t in ((0, 1), (3, 4), (0, 1)):
+        expected = path.alpha(times[s]) / path.alpha(times[t])
+        torch.testing.assert_close(between(ratio, path, stops[s], stops[t]), expected)
+    assert calls == [(4,)]
+    for s, t in ((1, 0), (0, 2)):
+        torch.testing.assert_close(
+            between(ratio, path, stops[s], stops[t]), path.alpha(times[s]) / path.alpha(times[t])
+        )
+    assert calls[1:] == [(), ()]
 
 
 def test_ddim_is_exact_for_a_point():
