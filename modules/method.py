@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from compendium.collectives import distributed, sum_of_all
+from compendium.collectives import distributed, rows_of_all, sum_of_all
 from compendium.config import instantiate, locate
 from compendium.errors import UserError
 from compendium.restore import read_checkpoint
@@ -443,17 +443,7 @@ class SolvedMethod(Method):
 
     def rows_of_all(self, rows: Tensor) -> Tensor:
         """Rows (n_p, D) of each process p -> the rows of all (sum n_p, D), in the order of the processes."""
-        if not distributed():
-            return rows
-        world = torch.distributed.get_world_size()
-        counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(world)]
-        torch.distributed.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-        longest = int(max(counts))
-        padded = rows.new_zeros((longest, *rows.shape[1:]))
-        padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in range(world)]
-        torch.distributed.all_gather(parts, padded)
-        return torch.cat([part[: int(count)] for part, count in zip(parts, counts, strict=True)])
+        return rows_of_all(rows)
 
     def sum_of_all(self, value: Tensor) -> Tensor:
         """A statistic of each process -> its sum over the processes."""
