@@ -10,6 +10,7 @@ from torch import Tensor
 
 from datamodules.batches import Unlabelled
 from datamodules.spec import DataSpec
+from modules.generative.gaussian.field import Ask
 from modules.generative.gaussian.model import GaussianModel
 from modules.generative.gaussian.paths import along, distinct
 from modules.generative.gaussian.stops import asked
@@ -89,6 +90,12 @@ class Diffusion(GaussianModel):
         """Standard deviation of x_t, and what the network is told of the time, at times (B,); (1,) as `recovery`."""
         t = distinct(t)
         return self.path.std(t, self.data_std), self.path.conditioning(t)
+
+    def flow(self, y: Tensor | None = None) -> Ask | None:
+        """See `GaussianModel`; None as well for a subclass whose denoiser is not made of its predictions alone."""
+        if self.target != "velocity" or type(self).denoise is not Diffusion.denoise:
+            return None
+        return lambda x, t: self.predict(x, t, y)
 
     def loss(self, batch: Unlabelled) -> Tensor:
         x, t, noise = self.noised(batch.x)

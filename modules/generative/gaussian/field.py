@@ -12,6 +12,8 @@ from modules.generative.gaussian.paths import Path
 from modules.generative.gaussian.stops import asked, spread
 from modules.generative.gaussian.targets import noise_of, score_of
 
+Ask = Callable[[Tensor, Tensor], Tensor]
+
 
 class Field:
     """E[x_0 | x_t] along a path, and everything that follows from it.
@@ -21,6 +23,8 @@ class Field:
     Args:
         path: of the noise.
         denoiser: x (B, ...), t (B,) -> E[x_0 | x_t = x] (B, ...).
+        flow: x (B, ...), t (B,) -> drift of the probability flow (B, ...), of a model that predicts just that; None: it
+            follows from the denoiser.
 
     Attributes:
         calls: how many network evaluations of a whole batch were made so far.
@@ -30,9 +34,10 @@ class Field:
     cost = 1
     """Network evaluations per call of `data`."""
 
-    def __init__(self, path: Path, denoiser: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, path: Path, denoiser: Ask, flow: Ask | None = None) -> None:
         self.path = path
         self.denoiser = denoiser
+        self.flow = flow
         self.calls = 0
         self.prior_mean: Tensor | float = 0.0
 
@@ -56,6 +61,9 @@ class Field:
 
     def velocity(self, x: Tensor, t: Tensor) -> Tensor:
         """Drift of the probability flow, alpha' E[x_0] + sigma' E[eps], (B, ...)."""
+        if self.flow is not None:
+            self.calls += self.cost
+            return self.flow(x, spread(t, x))
         of_data, of_x = asked(self.drift, t)
         return of_data * self.data(x, t) + of_x * x
 

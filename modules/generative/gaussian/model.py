@@ -14,7 +14,7 @@ from torch import Tensor
 from compendium.config import instantiate
 from datamodules.spec import DataSpec
 from modules.generative.gaussian import likelihood
-from modules.generative.gaussian.field import Field
+from modules.generative.gaussian.field import Ask, Field
 from modules.generative.gaussian.flow_map import singular_values
 from modules.generative.gaussian.paths import Path
 from modules.generative.gaussian.targets import target_of, value_of
@@ -68,6 +68,10 @@ class GaussianModel(Method, ABC):
     def denoise(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x_0 | x_t = x] (B, ...) at times t (B,); y int64 (B,) where there are classes, -1 for any."""
 
+    def flow(self, y: Tensor | None = None) -> Ask | None:
+        """x (B, ...), t (B,) -> drift of the probability flow (B, ...); None where it has to follow from `denoise`."""
+        return None
+
     def field(self, y: Tensor | None = None) -> Field:
         """What samplers follow, towards classes y (B,) where there are any."""
         return self.guidance.field(self, y)
@@ -95,16 +99,20 @@ class GaussianModel(Method, ABC):
         States are scaled so that data and noise of all times have one standard deviation, that of the draws.
         """
         field, seen = self.field(), []
-        data = field.data
 
-        def recorded(x: Tensor, t: Tensor) -> Tensor:
-            seen.append((x, t))
-            return data(x, t)
+        def recorded(ask: Ask) -> Ask:
+            def answer(x: Tensor, t: Tensor) -> Tensor:
+                seen.append((x, t.to(x).view(-1)[:1]))
+                return ask(x, t)
 
-        field.data = recorded  # type: ignore[method-assign]
+            return answer
+
+        field.data = recorded(field.data)  # type: ignore[method-assign]
+        if field.flow is not None:
+            field.flow = recorded(field.flow)
         draws = self.draw(field, n)
         std = float(draws.std())
-        return torch.stack([*(std * self.path.scaled(x, t.to(x).view(1), std) for x, t in seen), draws])
+        return torch.stack([*(std * self.path.scaled(x, t, std) for x, t in seen), draws])
 
     def function_evaluations(self) -> float:
         """Evaluations of the network per draw in the last call of `sample`; a conditional and an unconditional one are
@@ -153,4 +161,6 @@ class GaussianModel(Method, ABC):
     @torch.no_grad()
     def log_prob(self, x: Tensor) -> Tensor:
         """x (B, ...) -> natural log of the density under the probability flow of the unguided model (B,)."""
-        return likelihood.log_prob(Field(self.path, self.denoise), x, self.likelihood_steps, self.exact_trace)
+        return likelihood.log_prob(
+            Field(self.path, self.denoise, self.flow()), x, self.likelihood_steps, self.exact_trace
+        )

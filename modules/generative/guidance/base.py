@@ -50,7 +50,8 @@ class Unguided(Guidance):
     """The model's own field, conditional where a class is asked for."""
 
     def field(self, model: Conditional, y: Tensor | None) -> Field:
-        return Field(model.path, lambda x, t: model.denoise(x, t, y))
+        flow = getattr(model, "flow", None)  # of a `GaussianModel`; a denoiser alone is a model as well
+        return Field(model.path, lambda x, t: model.denoise(x, t, y), flow and flow(y))
 
 
 class Pair(Field):

@@ -58,6 +58,25 @@ def test_the_denoiser_is_put_together_from_any_target(path, target):
     torch.testing.assert_close(method.denoise(x, t), Known(method.path).denoise(x, t), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_a_network_that_predicts_the_velocity_is_the_flow(path):
+    method, x = exact(path, "velocity"), torch.randn(5, 2, dtype=torch.float64)
+    t = torch.tensor(0.4 * method.path.end, dtype=torch.float64)
+    field = method.field()
+    torch.testing.assert_close(field.velocity(x, t), Known(method.path).field().velocity(x, t), rtol=1e-6, atol=1e-6)
+    assert field.calls == 1
+    assert exact(path, "v").flow() is None
+
+
+def test_a_subclass_with_another_denoiser_has_another_flow():
+    class Shrunk(Diffusion):
+        def denoise(self, x, t, y=None):
+            return super().denoise(x, t, y) / 2
+
+    arguments = nodes(path="linear") | {"target": "velocity"}
+    assert Shrunk(SPEC, net=Exact("linear", "velocity"), **arguments).flow() is None
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_exact_network_minimises_the_loss(target):
     """The gradient with respect to a shift of its output is zero in the mean."""
