@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compendium.compose import compose
+from compendium.compose import Composed, compose, scalars
 from compendium.config import CONF, ROOT, choices, locate, signature
 from compendium.engine import build, evaluate
 from compendium.run import Run
@@ -35,9 +35,22 @@ FEW = [
 ]
 """Default evaluations of 40 draws or records: of a thousand they take minutes on one core."""
 
+LEAST = {"steps": 4, "likelihood_steps": 2, "bound_draws": 2, "draws": 32, "fakes": 32, "rounds": 2}
+"""Arguments of models, and of their samplers, that only cost time: at most so many."""
+
+
+def composed(model: str, *more: str) -> Composed:
+    return compose([f"model={model}", *TINY, *more])
+
 
 def planned(model: str, runs: Path, *more: str) -> Run:
-    run = Run.plan(compose([f"model={model}", f"runs={runs}", *TINY, *more]))
+    arguments = ((path, value, LEAST.get(path.rpartition(".")[2])) for path, value in scalars(composed(model).values))
+    least = [
+        f"{path}={most}"
+        for path, value, most in arguments
+        if path.startswith("model.") and most is not None and isinstance(value, int) and value > most
+    ]
+    run = Run.plan(composed(model, f"runs={runs}", *least, *more))
     run.freeze()
     return run
 
@@ -106,16 +119,16 @@ def test_its_default_evaluations_give_figures(model, tmp_path):
 
 
 def test_its_config_says_what_it_is_and_names_every_argument(model):
-    composed = compose([f"model={model}"]).values["model"]
-    names, _, _ = signature(locate(composed["_target_"]))
+    config = composed(model).values["model"]
+    names, _, _ = signature(locate(config["_target_"]))
     own = set(names) - {"self", "spec", "net", "optimizer", "schedule"}
-    assert set(composed) - {"_target_"} == own, "the config and the constructor differ"
+    assert set(config) - {"_target_"} == own, "the config and the constructor differ"
     assert (CONF / "model" / f"{model}.yaml").read_text().splitlines()[1].startswith("# ")
 
 
 def test_it_lies_where_the_mirror_rule_says(model):
     module = importlib.import_module(f"modules.{model.replace('/', '.')}")
-    target = compose([f"model={model}"]).values["model"]["_target_"]
+    target = composed(model).values["model"]["_target_"]
     assert target.startswith(f"{module.__name__}.")
     room, _, name = model.rpartition("/")
     assert (ROOT / "tests/modules" / room / f"test_{name}.py").is_file()
