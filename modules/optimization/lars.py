@@ -40,6 +40,7 @@ class LARS(LayerwiseOptimizer):
     """
 
     papers = ("you2020large",)
+    lends = True
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class LARS(LayerwiseOptimizer):
     def start(self, gradients, group):
         return {"first": [torch.zeros_like(gradient) for gradient in gradients]}
 
-    def update(self, weights, gradients, state, step, group):
-        slopes = self.decayed(gradients, weights, group)
+    def update(self, weights, gradients, state, step, decay, group):
+        slopes = torch._foreach_add(gradients, weights, alpha=decay) if decay else gradients
         torch._foreach_lerp_(state["first"], slopes, 1 - group["momentum"])
-        return state["first"]
+        return state["first"], 1.0

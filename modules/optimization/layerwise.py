@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +34,8 @@ class LayerwiseOptimizer(ListedOptimizer):
     """
 
     decouples = False
+    lends: ClassVar[bool] = False
+    """Whether what `update` gives is of the state, so that it must not change."""
 
     def __init__(
         self,
@@ -57,35 +59,32 @@ class LayerwiseOptimizer(ListedOptimizer):
         gradients: list[Tensor],
         state: dict[str, list[Tensor]],
         step: int,
+        decay: float,
         group: Mapping[str, Any],
-    ) -> list[Tensor]:
-        """u of each tensor, new tensors; renews the state, whose tensors do not change in place."""
+    ) -> tuple[list[Tensor], float]:
+        """u of each tensor over a number above 0, and the number; renews the state.
+
+        The tensors are new ones, or the state's where `lends` is True.
+        A step as long as its layer does not depend on the number, so that nothing need be multiplied with it.
+        """
         raise NotImplementedError
 
-    def decayed(self, tensors: list[Tensor], weights: list[Tensor], group: Mapping[str, Any]) -> list[Tensor]:
-        """Tensors plus weight_decay times the weights, where those have decay; the same tensors where there is none."""
-        places = adapted(weights, group)
-        if not group["weight_decay"] or not places:
-            return tensors
-        some = [tensors[place] for place in places]
-        sums = torch._foreach_add(some, [weights[place] for place in places], alpha=group["weight_decay"])
-        new = dict(zip(places, sums, strict=True))
-        return [new.get(place, tensor) for place, tensor in enumerate(tensors)]
-
     def direction(self, weights, gradients, state, step, group):
-        updates = self.update(weights, gradients, state, step, group)
-        places = adapted(weights, group)
-        if places:
-            some = [updates[place] for place in places]
-            lengths = torch.stack(torch._foreach_norm([weights[place] for place in places]))
-            lengths = lengths.clamp(group["lower"], group["upper"])
-            norms = torch.stack(torch._foreach_norm(some))
-            ratios = torch.where((lengths > 0) & (norms > 0), lengths / norms, 1.0)
-            new = dict(zip(places, torch._foreach_mul(some, list(ratios.unbind())), strict=True))
-            return [new.get(place, update) for place, update in enumerate(updates)]
+        whole = weights[0].dim() > 1 or group["vectors"]
+        updates, number = self.update(weights, gradients, state, step, group["weight_decay"] if whole else 0.0, group)
+        ratios: Any = number
+        if whole and self._layerwise(group):
+            lengths = torch.stack(torch._foreach_norm(weights)).clamp(group["lower"], group["upper"])
+            norms = torch.stack(torch._foreach_norm(updates))
+            ratios = list(torch.where((lengths > 0) & (norms > 0), lengths / norms, number).unbind())
+        if self.lends:
+            return list(torch._foreach_mul(updates, ratios))
+        torch._foreach_mul_(updates, ratios)
         return updates
 
+    def _layerwise(self, group: Mapping[str, Any]) -> bool:
+        """Whether a step has the length of its layer."""
+        return True
 
-def adapted(weights: list[Tensor], group: Mapping[str, Any]) -> list[int]:
-    """Places of the tensors that have decay and a length."""
-    return [place for place, weight in enumerate(weights) if weight.dim() > 1 or group["vectors"]]
+    def _likeness(self, parameter: Tensor) -> Hashable:
+        return parameter.dtype, parameter.device, parameter.dim() > 1
