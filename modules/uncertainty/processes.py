@@ -60,6 +60,13 @@ def likeliest(x: Tensor, y: Tensor, restarts: int) -> Process:
         found = fitted.fit(x.cpu().numpy(), y.cpu().numpy()).kernel_
     values = [found.k1.k1.constant_value, found.k1.k2.length_scale, found.k2.noise_level]
     kernel = torch.tensor(values, dtype=y.dtype, device=y.device)
+    return informed(x, y, kernel, units)
+
+
+def informed(x: Tensor, y: Tensor, kernel: Tensor, units: Tensor) -> Process:
+    """The process of a kernel and units by records x (n, D), y (n,) in those units, float64."""
     gram = covariance(kernel, x, x) + kernel[2] * torch.eye(len(y), dtype=x.dtype, device=x.device)
-    factor = torch.linalg.cholesky(gram)
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    if failed:  # records that are all but the same, without noise: scikit-learn adds as much
+        factor = torch.linalg.cholesky(gram + 1e-10 * kernel[0] * torch.eye(len(y), dtype=x.dtype, device=x.device))
     return Process(x, torch.cholesky_solve(y[:, None], factor)[:, 0], factor, kernel, units)

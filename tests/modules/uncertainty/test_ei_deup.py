@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.neighbors import KernelDensity
 from torch import nn
 
@@ -71,39 +74,69 @@ def test_errors_are_noted_of_halves_and_before_and_after_each_acquisition():
     before, after = search.told[24], search.told[25]
     assert torch.equal(before[:2], after[:2])  # the place
     assert torch.equal(before[:2], search.points[6])
-    assert float(before[2]) > float(after[2])  # ln of the process's variance
+    assert float(before[2]) > float(after[2])  # the process's variance
 
 
-def test_features_are_the_density_the_variance_and_whether_it_was_seen():
-    search = of_constants(features=["place", "density", "variance", "seen"])
-    known = torch.rand(8, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+def test_features_are_the_density_the_variances_and_whether_it_was_seen():
+    search = of_constants(features=["place", "density", "variance", "log_variance", "seen"])
+    draw = torch.Generator().manual_seed(0)
+    known, whole = (torch.rand(count, 2, dtype=torch.float64, generator=draw) * 3 for count in (8, 50))
     y = known.sum(1)
     process = likeliest(known, y, restarts=0)
     x = torch.cat([known[:3], known[3:5] + 0.5])
-    found = search.phi(x, process)
+    found = search.phi(x, whole, process)
     assert torch.equal(found[:, :2], x)
     peer = KernelDensity(bandwidth=8 ** (-1 / 6)).fit(known.numpy())
-    torch.testing.assert_close(found[:, 2], torch.from_numpy(peer.score_samples(x.numpy())))
-    variance = process.moments(x)[1] / y.var(correction=0)
-    torch.testing.assert_close(found[:, 3], (variance + 1e-8).log())
-    assert found[:, 4].tolist() == [1, 1, 1, 0, 0]
-    assert search.told.shape == (2 * 2 * 6 + 2 * 6, 5)
+    density = (torch.from_numpy(peer.score_samples(at.numpy())) for at in (x, whole))
+    variance = [process.moments(at)[1] / y.var(correction=0) for at in (x, whole)]
+    for column, (here, there) in enumerate([density, variance, [(one + 1e-8).log() for one in variance]]):
+        expected = (here - there.min()) / (there.max() - there.min())
+        torch.testing.assert_close(found[:, 2 + column], expected)
+    assert found[:, 5].tolist() == [1, 1, 1, 0, 0]
+    assert search.told.shape == (2 * 2 * 6 + 2 * 6, 6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("width", [1.0, 0.3, None])
+def test_the_second_predictor_is_scikit_learns(width):
+    """Of a fixed kernel, with no mean but one spread of the response; and of the likeliest kernel."""
+    search = of_constants(width=width)
+    steps(search, pool(), 0, 4)
+    x = pool().x.double()
+    search.moments(x)
+    unit = float(search.measured()[1].std(correction=0))
+    phi, told = (of.numpy() for of in (search.phi(x, x, search.process), search.told[: search.noted]))
+    errors = search.errors[: search.noted].numpy() - 2 * math.log(unit)
+    if width is None:
+        start = ConstantKernel() * RBF(0.3, (1e-3, 1e3)) + WhiteKernel(0.1, (1e-8, 1e2))
+        peer = GaussianProcessRegressor(start, normalize_y=True, random_state=0)
+        phi, told = ((of - told.mean(0)) / told.std(0) for of in (phi, told))
+    else:
+        peer = GaussianProcessRegressor(RBF(width), alpha=1e-6, optimizer=None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = torch.from_numpy(peer.fit(told, errors).predict(phi)).clamp(-20, 3)
+    found = search.error(x).log() - 2 * math.log(unit)
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=2e-3)
 
 
 @torch.no_grad()
 def test_u_is_the_excess_risk_of_a_predictor_that_can_not_fit():
-    """f is the mean of y = +-2, its excess risk about 4 everywhere, and that of the process's mean far smaller."""
+    """f is the mean of y = +-2, its excess risk about 4 everywhere, and that of the process's mean far smaller.
+
+    Of the likeliest kernel: one without noise goes through all errors, and lies wide of their mean between them.
+    """
     x = torch.rand(400, 2, generator=torch.Generator().manual_seed(0)) * 4 - 2
     batch = Candidates(x, 2 * torch.sign(x[:, 0]), torch.arange(400))
-    search = of_constants(acquisitions=40, initial=30)
+    search = of_constants(acquisitions=40, initial=30, width=None)
     steps(search, batch, 0, 3)
     mean, variance = search.moments(x.double())
     risk = (mean - batch.y.double()).square()
     assert float(variance.mean()) == pytest.approx(float(risk.mean()), rel=0.15)
-    known = of_constants(acquisitions=40, initial=30, aleatoric=1e6)
+    known = of_constants(acquisitions=40, initial=30, width=None, aleatoric=1e6)
     known.load_state_dict(search.state_dict())
     assert float(known.moments(x.double())[1].max()) == 0
-    process = EIDEUP(SPEC, **{**PROCESS, "acquisitions": 40, "initial": 30})
+    process = EIDEUP(SPEC, **{**PROCESS, "acquisitions": 40, "initial": 30, "width": None})
     steps(process, batch, 0, 3)
     assert float(process.moments(x.double())[1].mean()) < 0.5 * float(variance.mean())
 
@@ -145,6 +178,7 @@ def test_a_schedule_begins_anew_at_each_acquisition(tmp_path):
     [
         {"features": ["place", "other"]},
         {"features": []},
+        {"width": 0.0},
         {"aleatoric": -1.0},
         {"restarts": -1},
         {"initial": 3},

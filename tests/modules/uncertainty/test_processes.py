@@ -8,7 +8,7 @@ import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from modules.uncertainty.processes import Process, covariance, likeliest
+from modules.uncertainty.processes import Process, covariance, informed, likeliest
 
 
 def records(count=15):
@@ -54,3 +54,12 @@ def test_records_that_are_all_alike():
     mean, variance = likeliest(x, torch.full((5,), 2.0, dtype=torch.float64), restarts=0).moments(x)
     torch.testing.assert_close(mean, torch.full((5,), 2.0, dtype=torch.float64))
     assert bool(variance.isfinite().all())
+
+
+def test_records_that_are_the_same_and_have_no_noise():
+    x, y = records(8)
+    x, y = torch.cat([x, x]), torch.cat([y, y])
+    kernel, units = torch.tensor([4.0, 1.0, 0.0]).double(), torch.tensor([0.0, 1.0]).double()
+    mean, variance = informed(x, y, kernel, units).moments(x)
+    torch.testing.assert_close(mean, y, atol=1e-3, rtol=1e-3)
+    assert float(variance.max()) < 1e-6
