@@ -19,7 +19,8 @@ from modules.uncertainty.sequential import NetworkSearch, standardised
 PREDICTORS = ("network", "process")
 FEATURES = ("place", "density", "variance", "log_variance", "seen")
 LOWEST, HIGHEST = -10.0, 3.0
-"""Of what is noted, and of what is expected, as ln of a square in units of the response's spread; as theirs."""
+"""The least that is noted and the most that is expected, as ln of a square in units of the response's spread; as
+theirs, which note as little as -20 of the halves."""
 SPLITS = 2
 """Divisions of the initial points into halves, as theirs."""
 NOISE = 1e-6
@@ -53,7 +54,8 @@ class EIDEUP(NetworkSearch):
         1. Points are those of a pool, and not any in the box; x is as the DataModule scales it.
         2. y, and errors with it, are in units of the spread of the acquired responses, there as they are. Where e of a
            fixed kernel knows nothing, it says that f is wrong by one spread.
-        3. The likeliest kernel has one width, of features in units of their spread, where theirs has one for each.
+        3. The likeliest kernel has one width, of features in units of their spread, where theirs has one for each, and
+           a `log_variance` that is not scaled.
         4. Networks take `steps` steps with all points, and the optimizer begins anew; theirs takes 200 epochs in
            batches of 16, and goes on.
 
