@@ -51,6 +51,17 @@ class Explained(NamedTuple):
     mean: Tensor
 
 
+class Candidates(NamedTuple):
+    """Records whose real response somebody may ask for: `x` float (B, ...), `y` float (B,) and `row` int64 (B,).
+
+    `row` is which training record it is, -1 in evaluation.
+    """
+
+    x: Tensor
+    y: Tensor
+    row: Tensor
+
+
 class Sourced(NamedTuple):
     """Labelled records of several sources: `x` float (B, ...), `y` int64 (B,), `source` int64 (B,), -1 for none."""
 

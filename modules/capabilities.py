@@ -424,15 +424,20 @@ class TextGrader(Protocol):
 
 
 @runtime_checkable
-class Acquirer(Protocol):
+class Seeker(Protocol):
+    """A method that chooses which training records it sees the targets of."""
+
+    def acquired_rows(self) -> Tensor:
+        """Those that it has chosen so far, in that order, int64 (n,)."""
+        ...
+
+
+@runtime_checkable
+class Acquirer(Seeker, Protocol):
     """A preference model that chooses which pairs it has labelled."""
 
     def preference_logit(self, pairs: Tensor) -> Tensor:
         """Features of two answers to each prompt (B, 2, D) -> log odds that the first one is preferred (B,)."""
-        ...
-
-    def acquired_rows(self) -> Tensor:
-        """Training records that have been labelled, int64 (n,)."""
         ...
 
 

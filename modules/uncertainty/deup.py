@@ -99,11 +99,7 @@ class DEUP(Method):
 
     def log_density(self, x: Tensor) -> Tensor:
         """x (B, D) in units of the training records' spread -> ln of the kernel estimate of their density (B,)."""
-        count, dimensions = self.anchors.shape
-        width = count ** (-1 / (dimensions + 4))
-        squares = torch.cdist(x, self.anchors).square() / (2 * width**2)
-        normalizer = math.log(count) + dimensions * (math.log(width) + 0.5 * math.log(2 * math.pi))
-        return torch.logsumexp(-squares, 1) - normalizer
+        return log_density(x, self.anchors)
 
     def predictions(self, x: Tensor) -> Tensor:
         """x (B, ...) -> what the K folds' predictors and f say, in units of the targets' spread (K + 1, B)."""
@@ -113,7 +109,7 @@ class DEUP(Method):
         """x (B, ...) and `predictions` (K + 1, B) -> ln e (B,), with gradients for e alone."""
         units = (x.flatten(1) - self.center) / self.spread
         variance = predictions[:-1].detach().var(0, correction=1)
-        features = [units, self.log_density(units)[:, None], (variance + 1e-8).log()[:, None]]
+        features = [units, self.log_density(units)[:, None], log_variance(variance)[:, None]]
         return self.error(torch.cat(features, 1)).squeeze(1).clamp(-20, 20)
 
     def loss(self, batch: Labelled) -> dict[str, Tensor]:
@@ -138,4 +134,23 @@ class DEUP(Method):
 
     def uncertainty(self, x: Tensor) -> Tensor:
         """x (B, ...) -> u (B,), in squared units of the target, at least 0."""
-        return (self.errors(x)[1] - self.aleatoric).clamp_min(0)
+        return excess(self.errors(x)[1], self.aleatoric)
+
+
+def log_density(x: Tensor, anchors: Tensor) -> Tensor:
+    """x (B, D), records (n, D) -> ln of the density (B,) that Gaussian kernels of Scott's width at the records have."""
+    count, dimensions = anchors.shape
+    width = count ** (-1 / (dimensions + 4))
+    squares = torch.cdist(x, anchors).square() / (2 * width**2)
+    normalizer = math.log(count) + dimensions * (math.log(width) + 0.5 * math.log(2 * math.pi))
+    return torch.logsumexp(-squares, 1) - normalizer
+
+
+def log_variance(variance: Tensor) -> Tensor:
+    """A variance in units of the response's spread (B,) -> its logarithm as a feature (B,)."""
+    return (variance + 1e-8).log()
+
+
+def excess(error: Tensor, aleatoric: float) -> Tensor:
+    """Predicted squared errors e (B,) -> u = max(0, e - a) (B,)."""
+    return (error - aleatoric).clamp_min(0)

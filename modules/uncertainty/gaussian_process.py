@@ -13,6 +13,7 @@ from compendium.errors import UserError
 from datamodules.batches import Labelled
 from datamodules.spec import DataSpec
 from modules.uncertainty.keeping import KeepingMethod
+from modules.uncertainty.processes import Process, likeliest
 
 
 class GaussianProcess(KeepingMethod):
@@ -20,8 +21,8 @@ class GaussianProcess(KeepingMethod):
 
         E[f(x)] = k(x)^T (K + n^2 I)^-1 y,      Var f(x) = s^2 - k(x)^T (K + n^2 I)^-1 k(x)
 
-    s, l and n maximise the marginal likelihood, found by scikit-learn's `GaussianProcessRegressor` from l = 0.3 on, on
-    all training records (Rasmussen and Williams 2006, chapter 2). y is in units of its standard deviation meanwhile.
+    s, l and n maximise the marginal likelihood of all training records, see `modules.uncertainty.processes.likeliest`
+    (Rasmussen and Williams 2006, chapter 2). y is in units of its standard deviation meanwhile.
 
     Args:
         spec: vectors with a real target, at most 5000 training records: it takes cubic time.
@@ -64,33 +65,18 @@ class GaussianProcess(KeepingMethod):
         self.keep(torch.cat([batch.x.flatten(1), batch.y[:, None]], 1))
 
     def solve(self) -> None:
-        from sklearn.gaussian_process import GaussianProcessRegressor
-        from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-
-        x, y = self.rows_kept()[:, :-1], self.rows_kept()[:, -1]
-        count = len(y)
-        self.units.copy_(torch.stack([y.mean(), y.std(correction=0).clamp_min(1e-12)]))
-        y = (y - self.units[0]) / self.units[1]
-        kernel = ConstantKernel() * RBF(0.3, (1e-3, 1e3)) + WhiteKernel(0.1, (1e-8, 1e2))
-        fitted = GaussianProcessRegressor(kernel, n_restarts_optimizer=self.restarts, random_state=0)
-        found = fitted.fit(x.cpu().numpy(), y.cpu().numpy()).kernel_
-        values = [found.k1.k1.constant_value, found.k1.k2.length_scale, found.k2.noise_level]
-        self.kernel.copy_(torch.tensor(values, dtype=torch.float64))
-        gram = self.covariance(x, x) + self.kernel[2] * torch.eye(count, dtype=x.dtype, device=x.device)
-        factor = torch.linalg.cholesky(gram)
-        self.factor[:count, :count] = factor
-        self.weights[:count] = torch.cholesky_solve(y[:, None], factor)[:, 0]
-
-    def covariance(self, a: Tensor, b: Tensor) -> Tensor:
-        """a (A, D), b (B, D) -> kernel (A, B)."""
-        return self.kernel[0] * torch.exp(-torch.cdist(a, b).square() / (2 * self.kernel[1] ** 2))
+        rows = self.rows_kept()
+        found = likeliest(rows[:, :-1], rows[:, -1], self.restarts)
+        count = len(rows)
+        self.units.copy_(found.units)
+        self.kernel.copy_(found.kernel)
+        self.factor[:count, :count] = found.factor
+        self.weights[:count] = found.weights
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, ...) -> mean and variance of f (B,) each, in the target's own units, float64."""
-        across = self.covariance(x.flatten(1).double(), self.kept[:, :-1])
-        solved = torch.linalg.solve_triangular(self.factor, across.T, upper=False)
-        variance = (self.kernel[0] - solved.square().sum(0)).clamp_min(0)
-        return self.units[0] + self.units[1] * (across @ self.weights), self.units[1] ** 2 * variance
+        known = Process(self.kept[:, :-1], self.weights, self.factor, self.kernel, self.units)
+        return known.moments(x.flatten(1))
 
     def predict_distribution(self, x: Tensor) -> Normal:
         """x (B, ...) -> Normal of the response, with batch shape (B,)."""
