@@ -85,6 +85,9 @@ class LionK(ListedOptimizer):
             share=share,
         )
 
+    def entrywise(self, group):
+        return group["kappa"] in ENTRYWISE
+
     def start(self, gradients, group):
         return {"first": [torch.zeros_like(gradient) for gradient in gradients]}
 
@@ -161,3 +164,5 @@ GRADIENTS: Mapping[str, Callable[[list[Tensor], Mapping[str, Any]], list[Tensor]
     "huber": huber,
 }
 """kappa -> grad K, tensor by tensor."""
+ENTRYWISE = ("l1", "threshold", "huber")
+"""Those whose gradient at an entry depends on nothing else."""

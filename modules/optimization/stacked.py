@@ -14,11 +14,6 @@ from torch.optim import Optimizer
 
 from compendium.errors import UserError
 
-LARGEST = 2**26
-"""Most numbers that are stepped at once: 256 MB in float32, beyond which a batch only costs memory."""
-LARGEST_ON_HOST = 2**18
-"""The same on a CPU, where one operation after the other on all tensors finds none of them in the cache any more."""
-
 
 class BatchedOptimizer(Optimizer):
     """Parent of `ListedOptimizer` and `StackedOptimizer`, which step groups of tensors that are alike.
@@ -31,6 +26,11 @@ class BatchedOptimizer(Optimizer):
         params: tensors, or groups of them with arguments of their own.
         defaults: arguments of groups that have none of their own.
     """
+
+    most: ClassVar[int] = 2**26
+    """Most numbers that are stepped at once: 256 MB in float32, beyond which a batch only costs memory."""
+    most_on_host: ClassVar[int]
+    """The same on a CPU, where one operation after the other on all tensors finds none of them in the cache then."""
 
     def __init__(self, params: Iterable[Any], **defaults: Any) -> None:
         super().__init__(params, defaults)
@@ -85,7 +85,7 @@ class BatchedOptimizer(Optimizer):
                 age = self.state[parameter].get("step", 0)
                 alike[self._likeness(parameter), age].append(parameter)
         for together in alike.values():
-            yield from portions(together)
+            yield from portions(together, self.most_on_host if together[0].device.type == "cpu" else self.most)
 
 
 class ListedOptimizer(BatchedOptimizer):
@@ -98,6 +98,7 @@ class ListedOptimizer(BatchedOptimizer):
     stacks take 1.5 to 2.5 times as long; only for hundreds of tensors below 10,000 entries would stacks be faster.
     """
 
+    most_on_host = 2**17
     decouples: ClassVar[bool] = True
     """Whether the parent shrinks the weights by lr * weight_decay."""
 
@@ -121,6 +122,10 @@ class ListedOptimizer(BatchedOptimizer):
         """
         raise NotImplementedError
 
+    def entrywise(self, group: Mapping[str, Any]) -> bool:
+        """Whether each entry steps by itself, and the state changes in place: large tensors go in pieces on a CPU."""
+        return False
+
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         states = [self.state[parameter] for parameter in parameters]
         dtype = parameters[0].dtype
@@ -133,15 +138,23 @@ class ListedOptimizer(BatchedOptimizer):
             lists = self.start(gradients, group)
         else:
             lists = {name: [state[name] for state in states] for name in states[0] if name != "step"}
-        direction = self.direction(weights, gradients, lists, step, group)
+        whole = [parameters, weights, gradients, *lists.values()]
+        if self.entrywise(group) and parameters[0].device.type == "cpu" and all(map(contiguous, whole)):
+            for some, there, slopes, *kept in pieces(whole, self.most_on_host):
+                self._move(some, self.direction(there, slopes, dict(zip(lists, kept, strict=True)), step, group), group)
+        else:
+            self._move(parameters, self.direction(weights, gradients, lists, step, group), group)
         for index, state in enumerate(states):
             state["step"] = step
             for name, values in lists.items():
                 state[name] = values[index]
+
+    def _move(self, parameters: list[Tensor], direction: list[Tensor], group: Mapping[str, Any]) -> None:
+        """Decay weights and step along a direction."""
         if self.decouples and group["weight_decay"]:
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        if dtype != precise:
-            direction = [each.to(dtype) for each in direction]
+        if direction[0].dtype != parameters[0].dtype:
+            direction = [each.to(parameters[0].dtype) for each in direction]
         torch._foreach_add_(parameters, direction, alpha=-group["lr"])
 
 
@@ -151,6 +164,8 @@ class StackedOptimizer(BatchedOptimizer):
     A subclass overrides `start` and `direction`. Each step is theta <- (1 - lr * weight_decay) theta - lr * direction,
     with decoupled decay in the order of AdamW.
     """
+
+    most_on_host = 2**20
 
     # What a subclass overrides
 
@@ -212,9 +227,8 @@ class StackedOptimizer(BatchedOptimizer):
             state["step"] = step
 
 
-def portions(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors in their order, as many together as pay; one at least."""
-    most = LARGEST_ON_HOST if tensors[0].device.type == "cpu" else LARGEST
+def portions(tensors: list[Tensor], most: int) -> Iterator[list[Tensor]]:
+    """Tensors in their order, together those with `most` numbers; one at least."""
     portion: list[Tensor] = []
     size = 0
     for tensor in tensors:
@@ -224,6 +238,20 @@ def portions(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
         portion.append(tensor)
         size += tensor.numel()
     yield portion
+
+
+def pieces(lists: list[list[Tensor]], most: int) -> Iterator[list[list[Tensor]]]:
+    """Lists of contiguous tensors of equal shapes -> the same; those of one larger than `most` in pieces, as views."""
+    if len(lists[0]) > 1 or lists[0][0].numel() <= most:
+        yield lists
+        return
+    for some in zip(*(tensor.view(-1).split(most // 2) for (tensor,) in lists), strict=True):
+        yield [[piece] for piece in some]
+
+
+def contiguous(tensors: list[Tensor]) -> bool:
+    """Whether all tensors lie in one piece."""
+    return all(tensor.is_contiguous() for tensor in tensors)
 
 
 def stack(tensors: list[Tensor]) -> Tensor:

@@ -41,6 +41,18 @@ def test_every_function_is_tested():
     assert set(K) == set(GRADIENTS)
 
 
+@pytest.mark.parametrize("kappa", sorted(K))
+def test_pieces_of_any_size_give_the_same_bits(monkeypatch, kappa):
+    """Of a function of single entries; of others a tensor stays whole."""
+    whole, cut, steps = weights([(7, 5), (3,)]), weights([(7, 5), (3,)]), gradients(5, [(7, 5), (3,)])
+    walk(LionK(whole, kappa=kappa, **SETTINGS), whole, steps)
+    monkeypatch.setattr(LionK, "most_on_host", 8)
+    optimizer = LionK(cut, kappa=kappa, **SETTINGS)
+    walk(optimizer, cut, steps)
+    assert all(torch.equal(one, other) for one, other in zip(whole, cut, strict=True))
+    assert optimizer.state[cut[0]]["first"].shape == (7, 5)
+
+
 def test_agrees_with_an_independent_lion_for_a_hundred_steps():
     ours, theirs, steps = weights(), weights(), gradients(100)
     arguments = {"lr": 0.01, "betas": (0.9, 0.95), "weight_decay": 0.3}

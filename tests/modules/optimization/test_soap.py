@@ -10,7 +10,6 @@ import torch
 from pytorch_optimizer import SOAP as Theirs
 
 from compendium.errors import UserError
-from modules.optimization import stacked
 from modules.optimization.kronecker import eigh, multiply, outer
 from modules.optimization.soap import SOAP, improved
 
@@ -189,7 +188,7 @@ def test_low_precision_weights_keep_a_precise_state():
 def test_stacks_of_any_size_give_the_same_step(monkeypatch):
     whole, split, steps = weights(), weights(), gradients(12)
     walk(SOAP(whole), whole, steps)
-    monkeypatch.setattr(stacked, "LARGEST", 20)
+    monkeypatch.setattr(SOAP, "most_on_host", 20)
     walk(SOAP(split), split, steps)
     for one, other in zip(whole, split, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
