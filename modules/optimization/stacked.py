@@ -139,11 +139,9 @@ class ListedOptimizer(BatchedOptimizer):
         else:
             lists = {name: [state[name] for state in states] for name in states[0] if name != "step"}
         whole = [parameters, weights, gradients, *lists.values()]
-        if self.entrywise(group) and parameters[0].device.type == "cpu" and all(map(contiguous, whole)):
-            for some, there, slopes, *kept in pieces(whole, self.most_on_host):
-                self._move(some, self.direction(there, slopes, dict(zip(lists, kept, strict=True)), step, group), group)
-        else:
-            self._move(parameters, self.direction(weights, gradients, lists, step, group), group)
+        cut = self.entrywise(group) and parameters[0].device.type == "cpu"
+        for some, there, slopes, *kept in pieces(whole, self.most_on_host) if cut else (whole,):
+            self._move(some, self.direction(there, slopes, dict(zip(lists, kept, strict=True)), step, group), group)
         for index, state in enumerate(states):
             state["step"] = step
             for name, values in lists.items():
@@ -241,17 +239,16 @@ def portions(tensors: list[Tensor], most: int) -> Iterator[list[Tensor]]:
 
 
 def pieces(lists: list[list[Tensor]], most: int) -> Iterator[list[list[Tensor]]]:
-    """Lists of contiguous tensors of equal shapes -> the same; those of one larger than `most` in pieces, as views."""
-    if len(lists[0]) > 1 or lists[0][0].numel() <= most:
+    """Lists of tensors of equal shapes -> the same; one tensor of more than `most` numbers in pieces, as views.
+
+    What does not lie in one piece of memory stays whole.
+    """
+    small = len(lists[0]) > 1 or lists[0][0].numel() <= most
+    if small or not all(tensor.is_contiguous() for (tensor,) in lists):
         yield lists
         return
     for some in zip(*(tensor.view(-1).split(most // 2) for (tensor,) in lists), strict=True):
         yield [[piece] for piece in some]
-
-
-def contiguous(tensors: list[Tensor]) -> bool:
-    """Whether all tensors lie in one piece."""
-    return all(tensor.is_contiguous() for tensor in tensors)
 
 
 def stack(tensors: list[Tensor]) -> Tensor:
