@@ -138,10 +138,13 @@ class ListedOptimizer(BatchedOptimizer):
             lists = self.start(gradients, group)
         else:
             lists = {name: [state[name] for state in states] for name in states[0] if name != "step"}
-        whole = [parameters, weights, gradients, *lists.values()]
-        cut = self.entrywise(group) and parameters[0].device.type == "cpu"
-        for some, there, slopes, *kept in pieces(whole, self.most_on_host) if cut else (whole,):
-            self._move(some, self.direction(there, slopes, dict(zip(lists, kept, strict=True)), step, group), group)
+        if self.entrywise(group) and parameters[0].device.type == "cpu":
+            whole = [parameters, weights, gradients, *lists.values()]
+            for some, there, slopes, *kept in pieces(whole, self.most_on_host):
+                views = dict(zip(lists, kept, strict=True))
+                self._move(some, self.direction(there, slopes, views, step, group), group)
+        else:
+            self._move(parameters, self.direction(weights, gradients, lists, step, group), group)
         for index, state in enumerate(states):
             state["step"] = step
             for name, values in lists.items():
