@@ -87,4 +87,4 @@ class LayerwiseOptimizer(ListedOptimizer):
         return True
 
     def _likeness(self, parameter: Tensor) -> Hashable:
-        return parameter.dtype, parameter.device, parameter.dim() > 1
+        return super()._likeness(parameter), parameter.dim() > 1

@@ -13,8 +13,8 @@ from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.networks.stacked import Stacked
 from modules.uncertainty.deup import excess, log_density, log_variance
-from modules.uncertainty.processes import Process, informed, likeliest
-from modules.uncertainty.sequential import NetworkSearch, standardised
+from modules.uncertainty.processes import Process, informed, likeliest, standardised
+from modules.uncertainty.sequential import NetworkSearch
 
 PREDICTORS = ("network", "process")
 FEATURES = ("place", "density", "variance", "log_variance", "seen")
@@ -148,8 +148,10 @@ class EIDEUP(NetworkSearch):
                 distance = torch.cdist(x, process.x, compute_mode=EXACT).amin(1, keepdim=True)
                 columns.append((distance < 1e-5).double())
             else:
-                low, high = told(name, pool).aminmax()
-                columns.append(((told(name, x) - low) / (high - low).clamp_min(1e-12))[:, None])
+                there = told(name, pool)
+                here = there if x is pool else told(name, x)
+                low, high = there.aminmax()
+                columns.append(((here - low) / (high - low).clamp_min(1e-12))[:, None])
         return torch.cat(columns, 1)
 
     def error(self, x: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 from compendium.errors import UserError
 from datamodules.spec import DataSpec
 from modules.networks.stacked import Stacked
-from modules.uncertainty.sequential import NetworkSearch, standardised
+from modules.uncertainty.processes import standardised
+from modules.uncertainty.sequential import NetworkSearch
 
 
 class EIEnsemble(NetworkSearch):

@@ -35,6 +35,12 @@ class Process(NamedTuple):
         return across @ self.weights, (self.kernel[0] - solved.square().sum(0)).clamp_min(0)
 
 
+def standardised(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Responses (n,) -> the same in units of their spread (n,), and their mean and spread."""
+    shift, scale = y.mean(), y.std(correction=0).clamp_min(1e-12)
+    return (y - shift) / scale, shift, scale
+
+
 def covariance(kernel: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """s^2, l and n^2 (3,), a (A, D), b (B, D) -> covariance of f (A, B)."""
     return kernel[0] * torch.exp(-torch.cdist(a, b).square() / (2 * kernel[1] ** 2))
@@ -50,8 +56,7 @@ def likeliest(x: Tensor, y: Tensor, restarts: int) -> Process:
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-    units = torch.stack([y.mean(), y.std(correction=0).clamp_min(1e-12)])
-    y = (y - units[0]) / units[1]
+    y, shift, scale = standardised(y)
     start = ConstantKernel() * RBF(0.3, (1e-3, 1e3)) + WhiteKernel(0.1, (1e-8, 1e2))
     fitted = GaussianProcessRegressor(start, n_restarts_optimizer=restarts, random_state=0)
     with warnings.catch_warnings():
@@ -60,7 +65,7 @@ def likeliest(x: Tensor, y: Tensor, restarts: int) -> Process:
         found = fitted.fit(x.cpu().numpy(), y.cpu().numpy()).kernel_
     values = [found.k1.k1.constant_value, found.k1.k2.length_scale, found.k2.noise_level]
     kernel = torch.tensor(values, dtype=y.dtype, device=y.device)
-    return informed(x, y, kernel, units)
+    return informed(x, y, kernel, torch.stack([shift, scale]))
 
 
 def informed(x: Tensor, y: Tensor, kernel: Tensor, units: Tensor) -> Process:

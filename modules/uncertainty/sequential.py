@@ -161,12 +161,6 @@ class NetworkSearch(ExpectedImprovement, ABC):
         configured.zero_grad()
 
 
-def standardised(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Responses (n,) -> the same in units of their spread (n,), and their mean and spread."""
-    shift, scale = y.mean(), y.std(correction=0).clamp_min(1e-12)
-    return (y - shift) / scale, shift, scale
-
-
 def log_expected_improvement(mean: Tensor, deviation: Tensor, best: Tensor) -> Tensor:
     """mu (...), s (...), at least 0, and the best value so far (...) -> ln EI (...), finite.
 

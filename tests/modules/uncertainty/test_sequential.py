@@ -16,7 +16,8 @@ from datamodules.spec import DataSpec
 from modules.networks.mlp import MLP
 from modules.networks.stacked import Stacked
 from modules.uncertainty.ei_ensemble import EIEnsemble
-from modules.uncertainty.sequential import SequentialSearch, log_expected_improvement, standardised
+from modules.uncertainty.processes import standardised
+from modules.uncertainty.sequential import SequentialSearch, log_expected_improvement
 
 SPEC = DataSpec("d", "vector", (2,), target="real", sizes={"train": 40})
 NET = {"_target_": "modules.networks.mlp.MLP", "width": 8, "depth": 1}
