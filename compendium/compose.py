@@ -24,7 +24,7 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from compendium.config import ALLOWED, CONF, allowed, choices
+from compendium.config import ALLOWED, CONF, allowed, choices, scalars
 from compendium.errors import UserError, UserErrors, did_you_mean
 from compendium.secrecy import secrets
 
@@ -388,18 +388,6 @@ def targets(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     for below, value in scalars(node, path):
         if below.rpartition(".")[2] == "_target_":
             yield below, value
-
-
-def scalars(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of everything in plain values that is no mapping or list."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from scalars(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            yield from scalars(value, f"{path}[{index}]")
-    else:
-        yield path, node
 
 
 def missing(key: str) -> UserError:

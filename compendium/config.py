@@ -9,7 +9,7 @@ import importlib
 import inspect
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -180,3 +180,15 @@ def signature(target: Any) -> tuple[list[str], list[str], bool]:
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             return names, required, False
     return names, required, True
+
+
+def scalars(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of everything in plain values that is no mapping or list."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from scalars(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list | tuple):
+        for index, value in enumerate(node):
+            yield from scalars(value, f"{path}[{index}]")
+    else:
+        yield path, node

@@ -6,19 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from compendium.config import scalars
+
 SECRET_KEY = re.compile(r"(?i)(^|[_.-])(token|secret|password|passwd|api_?key|credentials?)$")
 SECRET_VALUE = re.compile(r"^(hf_\w{20,}|sk-[\w-]{16,}|gh[pousr]_\w{20,}|AKIA\w{12,})$|//[^/\s:@]+:[^/\s@]+@")
 
 
 def secrets(node: Any, path: str = "") -> list[str]:
     """Paths of config values that look like secrets, by their key or by their form."""
-    if isinstance(node, Mapping):
-        return [found for key, value in node.items() for found in secrets(value, f"{path}.{key}" if path else str(key))]
-    if isinstance(node, list | tuple):
-        return [found for index, value in enumerate(node) for found in secrets(value, f"{path}[{index}]")]
-    if isinstance(node, str) and node and (SECRET_KEY.search(path) or SECRET_VALUE.search(node)):
-        return [path]
-    return []
+    return [
+        place
+        for place, value in scalars(node, path)
+        if isinstance(value, str) and value and (SECRET_KEY.search(place) or SECRET_VALUE.search(value))
+    ]
 
 
 def without_secrets(node: Any, path: str = "") -> Any:

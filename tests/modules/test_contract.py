@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from compendium.compose import Composed, compose, scalars
-from compendium.config import CONF, ROOT, choices, locate, signature
+from compendium.compose import Composed, compose
+from compendium.config import CONF, ROOT, choices, locate, scalars, signature
 from compendium.engine import build, evaluate
 from compendium.run import Run
 from modules.method import Method, SolvedMethod
