@@ -92,7 +92,8 @@ def requeue() -> str:
     job = slurm_job()
     if job is None:
         return "the same command continues"
-    shown = scontrol("show", "job", "-o", os.environ["SLURM_JOB_ID"]).stdout.split()
+    # By its task: the number alone, SLURM_JOB_ID, shows all tasks of the array where this is the one that has it.
+    shown = scontrol("show", "job", "-o", job).stdout.split()
     ending = any(f"JobState={state}" in shown for state in ("COMPLETING", "CANCELLED"))
     if ending and "Reason=TimeLimit" not in shown:  # SLURM requeues a preempted job by itself
         return f"SLURM job {job} was cancelled or preempted; the same command continues"

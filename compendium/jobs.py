@@ -112,8 +112,11 @@ def standing(status: Mapping[str, Any], jobs: Sequence[str], cluster: Cluster) -
             return "queued", " ".join(filter(None, [why, reason and f"({reason})"])), job
         if slurm in ("RUNNING", "CONFIGURING", "SUSPENDED"):
             return "running", "" if slurm == "RUNNING" else slurm.lower(), job
-        if slurm == "COMPLETING":
-            return state, reason, job
+    for job in jobs:
+        if (queue or {}).get(job, (None,))[0] == "COMPLETING":
+            # Cancelled before it has said its last word, a process may live, and write, for all of SLURM's KillWait.
+            ended = status.get("job") == job and (state == "failed" or "signal" in status)
+            return (state, reason, job) if ended else ("running", "completing", job)
     if state == "running" and status.get("job"):
         return (state, "", known) if queue is None else ("lost", f"SLURM job {status['job']} is gone", known)
     if state == "running" and not alive(status):

@@ -83,7 +83,8 @@ def on_slurm(plan: Plan, ledger: Ledger, options: Mapping[str, Any]) -> int:
     launcher.check(todo)
     ledger.write()
     for row in active:
-        print(f"{row.state} already: {row.name}" + (f", SLURM job {row.job}" if row.job else ""))
+        ending = "; it is ending, and the same command continues it then" if row.reason == "completing" else ""
+        print(f"{row.state} already: {row.name}" + (f", SLURM job {row.job}" if row.job else "") + ending)
     level: list[Job] = [frozen(job) for job in todo]
     # SLURM may have forgotten the job of a stage that is done, and nothing waits for that one.
     undone = {job.run.folder for job in plan.all if job.run.result is None}

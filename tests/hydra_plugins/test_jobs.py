@@ -65,12 +65,22 @@ class Queue(Cluster):
         ({"state": "preempted", "job": "7", "signal": "SIGUSR1"}, "7", {"7": ("PENDING", "BeginTime")}, "queued"),
         ({"state": "preempted", "job": "7", "signal": "SIGUSR1"}, "7", {"7": ("COMPLETING", "None")}, "preempted"),
         ({"state": "preempted", "job": "7", "signal": "SIGUSR1"}, "7", {}, "preempted"),
+        ({"state": "preempted", "reason": "cancelled"}, "7", {"7": ("COMPLETING", "None")}, "running"),
+        ({"state": "preempted", "reason": "cancelled"}, "7", {}, "preempted"),
+        ({"state": "failed", "job": "7", "reason": "no"}, "7", {"7": ("COMPLETING", "None")}, "failed"),
         ({"state": "failed", "reason": "no"}, "7", {}, "failed"),
         ({"state": "done", "job": "7"}, "7", {"7": ("COMPLETING", "None")}, "done"),
     ],
 )
 def test_state_is_what_the_run_says_and_what_the_queue_knows(status, job, queue, state):
     assert standing(status, [job] if job else [], Queue(queue))[0] == state
+
+
+@pytest.mark.parametrize(("slurm", "state"), [("PENDING", "queued"), ("RUNNING", "running")])
+def test_job_that_is_to_come_counts_before_the_one_that_ends(slurm, state):
+    stopped = {"state": "preempted", "job": "6", "signal": "SIGTERM"}
+    queue = Queue({"6": ("COMPLETING", "None"), "7": (slurm, "None")})
+    assert standing(stopped, ["6", "7"], queue)[::2] == (state, "7")
 
 
 def test_a_local_run_is_lost_once_its_process_is(sleeper):

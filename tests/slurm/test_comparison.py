@@ -10,6 +10,7 @@ import time
 
 from tests.command import ROOT
 from tests.compendium.quick import CLASSIFIER
+from tests.slurm.cluster import in_queue, wait
 
 BASE = (*CLASSIFIER, "trainer.max_epochs=3")
 ARMS = ("arms.narrow=net.width=4", "arms.wide=net.width=32", "checks=wide.test/nll < narrow.test/nll", "seeds=2")
@@ -110,12 +111,11 @@ def test_cancelled_it_goes_on_with_the_same_command(tmp_path):
     assert compared(tmp_path, *long, *ARMS, *SLURM)[0] == 0
     (ledger,) = (tmp_path / "runs" / "sweeps").glob("*.json")
     assert jobs(tmp_path, "cancel", ledger.stem)[0] == 0
-    end = time.monotonic() + 120
-    while time.monotonic() < end and any(
-        word in jobs(tmp_path, "status", ledger.stem)[1] for word in (" running ", " queued ")
-    ):
-        time.sleep(1)
+    wait(lambda: not active(tmp_path, ledger.stem), 120, "the cancelled jobs end")
     code, out, _ = compared(tmp_path, *long, *ARMS, *SLURM)
     assert code == 0
     assert "4 jobs submitted" in out
     assert jobs(tmp_path, "cancel", ledger.stem)[0] == 0
+    ids = [line.split()[2].rstrip(":") for line in out.splitlines() if line.startswith("SLURM job ")]
+    assert len(ids) == 4
+    wait(lambda: not any(map(in_queue, ids)), 120, "jobs that were cancelled at once leave the queue for good")
