@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from compendium.errors import UserError
-from modules.optimization.galore import GaLore, lies
+from modules.optimization.galore import GaLore, lie, without
 
 
 class Fira(GaLore):
@@ -75,12 +75,11 @@ class Fira(GaLore):
         return state
 
     def rest(self, matrices, low, scaled, rate, state, step, group):
-        basis, short = state["basis"], 1 if lies(matrices) else 2
-        tiny = torch.finfo(matrices.dtype).tiny
+        short = 1 if lie(matrices) else 2
+        tiny = torch.finfo(low.dtype).tiny
         scales = vector_norm(scaled, dim=short, keepdim=True)
         scales /= vector_norm(low, dim=short, keepdim=True).clamp_(min=tiny)
-        left, right = (basis, low) if lies(matrices) else (low, basis.mT)
-        rest = torch.baddbmm(matrices, left, right, alpha=-1).mul_(scales)
+        rest = without(matrices, low, state["basis"]).mul_(scales)
         size = vector_norm(rest, dim=(1, 2))
         kept = rate * torch.ones_like(size)
         if step > 1:

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from compendium.errors import UserError
-from modules.optimization.stacked import StackedOptimizer, check_at_least_zero, check_betas, check_count
+from modules.optimization.stacked import Product, StackedOptimizer, check_at_least_zero, check_betas, check_count, stack
+
+Matrices = Tensor | list[Tensor]
+"""Matrices of equal shape, in a stack (B, m, n) or each by itself, as on a CPU, where the copy takes longest."""
 
 
 class GaLore(StackedOptimizer):
@@ -81,29 +84,41 @@ class GaLore(StackedOptimizer):
         low = into(matrices, basis)
         return {"first": torch.zeros_like(low), "second": torch.zeros_like(low), "basis": basis}
 
-    def direction(self, gradients: Tensor, state: dict[str, Tensor], step: int, group: Mapping[str, Any]) -> Tensor:
+    def directions(
+        self, gradients: list[Tensor], state: dict[str, Tensor], step: int, group: Mapping[str, Any]
+    ) -> Tensor | Product:
+        if "basis" not in state:
+            scaled, correction = self._scaled(stack(gradients), state, step, group)
+            return scaled.mul_(correction)
+        matrices: Matrices = [gradient.flatten(1) for gradient in gradients]
+        if gradients[0].device.type != "cpu":  # a product for all is worth the copy where each is launched
+            matrices = stack(matrices)
+        if (step - 1) % group["refresh"] == 0:
+            stacked = matrices if isinstance(matrices, Tensor) else stack(matrices)
+            state["basis"] = foremost(stacked if lie(matrices) else stacked.mT, group["rank"])
+        low = into(matrices, state["basis"])
+        scaled, correction = self._scaled(low, state, step, group)
+        rate = correction * group["scale"]
+        rest = self.rest(matrices, low, scaled, rate, state, step, group)
+        update = out_of(scaled, state["basis"], rate)
+        if rest is None:
+            return update
+        return rest.baddbmm_(update.left, update.right, alpha=rate).view(-1, *gradients[0].shape)
+
+    def _scaled(
+        self, low: Tensor, state: dict[str, Tensor], step: int, group: Mapping[str, Any]
+    ) -> tuple[Tensor, float]:
+        """R -> what psi(R) is proportional to, and by which factor; renews M and V."""
         beta1, beta2 = group["betas"]
-        matrices = low = gradients
-        if "basis" in state:
-            matrices = gradients.flatten(2)
-            if (step - 1) % group["refresh"] == 0:
-                state["basis"] = foremost(matrices if lies(matrices) else matrices.mT, group["rank"])
-            low = into(matrices, state["basis"])
         first = state["first"].lerp_(low, 1 - beta1)
         second = state["second"].lerp_(low.square(), 1 - beta2)
         late = math.sqrt(1 - beta2**step)
-        scaled = first / second.sqrt().add_(group["eps"] * late)  # psi(R) is this times `correction`
-        correction = late / (1 - beta1**step)
-        if "basis" not in state:
-            return scaled.mul_(correction)
-        rate = correction * group["scale"]
-        rest = self.rest(matrices, low, scaled, rate, state, step, group)
-        update = out_of(scaled.mul_(rate), state["basis"])
-        return (update if rest is None else rest.add_(update)).view(gradients.shape)
+        scale = second.sqrt().add_(group["eps"] * late)
+        return torch.div(first, scale, out=scale), late / (1 - beta1**step)
 
     def rest(
         self,
-        matrices: Tensor,
+        matrices: Matrices,
         low: Tensor,
         scaled: Tensor,
         rate: float,
@@ -121,19 +136,37 @@ def projected(gradients: Tensor, group: Mapping[str, Any]) -> bool:
     return len(sides) == 2 and min(sides) > group["rank"] and max(sides) <= group["max_dim"]
 
 
-def lies(matrices: Tensor) -> bool:
-    """Whether matrices (B, m, n) have m <= n. Others are projected from the right: nothing is ever turned around."""
-    return matrices.shape[1] <= matrices.shape[2]
+def lie(matrices: Matrices) -> bool:
+    """Whether matrices (m, n) have m <= n. Others are projected from the right: nothing is ever turned around."""
+    return matrices[0].shape[0] <= matrices[0].shape[1]
 
 
-def into(matrices: Tensor, basis: Tensor) -> Tensor:
+def into(matrices: Matrices, basis: Tensor) -> Tensor:
     """Matrices (B, m, n) in a basis of their shorter side (B, m or n, r) -> (B, r, n) or (B, m, r)."""
-    return basis.mT @ matrices if lies(matrices) else matrices @ basis
+    if isinstance(matrices, Tensor):
+        return basis.mT @ matrices if lie(matrices) else matrices @ basis
+    left, right = (basis.mT, matrices) if lie(matrices) else (matrices, basis)
+    low = basis.new_empty(len(matrices), len(left[0]), right[0].shape[1])
+    for one, other, place in zip(left, right, low, strict=True):
+        torch.mm(one, other, out=place)
+    return low
 
 
-def out_of(low: Tensor, basis: Tensor) -> Tensor:
-    """What `into` gave -> matrices (B, m, n)."""
-    return basis @ low if low.shape[1] == basis.shape[2] else low @ basis.mT
+def out_of(low: Tensor, basis: Tensor, factor: float = 1.0) -> Product:
+    """What `into` gave -> matrices (B, m, n), times a factor."""
+    left, right = (basis, low) if low.shape[1] == basis.shape[2] else (low, basis.mT)
+    return Product(left, right, factor)
+
+
+def without(matrices: Matrices, low: Tensor, basis: Tensor) -> Tensor:
+    """What matrices (B, m, n) have outside of a basis, of what they are in it."""
+    inside = out_of(low, basis)
+    if isinstance(matrices, Tensor):
+        return torch.baddbmm(matrices, inside.left, inside.right, alpha=-1)
+    outside = low.new_empty(len(matrices), *matrices[0].shape)
+    for matrix, left, right, place in zip(matrices, inside.left, inside.right, outside, strict=True):
+        torch.addmm(matrix, left, right, alpha=-1, out=place)
+    return outside
 
 
 def foremost(matrices: Tensor, rank: int) -> Tensor:

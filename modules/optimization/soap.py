@@ -84,8 +84,9 @@ class SOAP(KroneckerOptimizer):
         bases = [state.get(f"basis_{side}") for side in range(gradients.dim() - 1)]
         first = state["first"].lerp_(gradients, 1 - beta1)
         second = state["second"].lerp_(multiply(gradients, bases).square(), 1 - beta2)
-        scale = (second / (1 - beta2**moves)).sqrt_().add_(group["eps"])
-        update = multiply(first / (1 - beta1**moves), bases).div_(scale)
+        unbias = 1 - beta1**moves
+        scale = (second * (unbias**2 / (1 - beta2**moves))).sqrt_().add_(group["eps"] * unbias)
+        update = torch.div(multiply(first, bases), scale, out=scale)
         direction = multiply(update, [None if basis is None else basis.mT for basis in bases])
         for side, basis in enumerate(bases):
             if basis is None:
@@ -94,7 +95,8 @@ class SOAP(KroneckerOptimizer):
             if moves % group["precondition_frequency"] == 0:
                 state[f"basis_{side}"], order = improved(basis, covariance)
                 place = [-1 if axis == side + 1 else 1 for axis in range(1, gradients.dim())]
-                state["second"] = state["second"].take_along_dim(order.view(len(order), *place), side + 1)
+                order = order.view(len(order), *place).expand_as(state["second"])
+                state["second"] = state["second"].gather(side + 1, order)
         return direction
 
 
@@ -106,4 +108,4 @@ def improved(basis: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
     """
     power = covariance @ basis
     order = (basis * power).sum(1).argsort(dim=1, descending=True, stable=True)
-    return torch.linalg.qr(power.take_along_dim(order[:, None], 2))[0], order
+    return torch.linalg.qr(power.gather(2, order[:, None].expand_as(power)))[0], order

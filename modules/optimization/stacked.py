@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -162,8 +163,8 @@ class ListedOptimizer(BatchedOptimizer):
 class StackedOptimizer(BatchedOptimizer):
     """Parent of optimizers that decompose or multiply matrices: tensors of equal shape are stacked, in one batch.
 
-    A subclass overrides `start` and `direction`. Each step is theta <- (1 - lr * weight_decay) theta - lr * direction,
-    with decoupled decay in the order of AdamW.
+    A subclass overrides `start` and `direction`, or `directions`. Each step is theta <- (1 - lr * weight_decay) theta -
+    lr * direction, with decoupled decay in the order of AdamW.
     """
 
     most_on_host = 2**20
@@ -180,23 +181,32 @@ class StackedOptimizer(BatchedOptimizer):
         """Gradients (B, ...) of step 1, 2, ... -> what is subtracted (B, ...), None for no step; renews the state."""
         raise NotImplementedError
 
+    def directions(
+        self, gradients: list[Tensor], state: dict[str, Tensor], step: int, group: Mapping[str, Any]
+    ) -> Tensor | Product | None:
+        """The same of gradients that do not lie in a stack yet, for those that can do without its copy."""
+        return self.direction(stack(gradients), state, step, group)
+
     def _likeness(self, parameter: Tensor) -> Hashable:
         return parameter.shape, parameter.dtype, parameter.device
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         states = [self.state[parameter] for parameter in parameters]
         dtype = parameters[0].dtype
-        gradients = stack([self._gradient(parameter) for parameter in parameters])
-        gradients = gradients.to(torch.promote_types(dtype, torch.float32))
+        precise = torch.promote_types(dtype, torch.float32)
+        gradients = [self._gradient(parameter).to(precise) for parameter in parameters]
         step = states[0].get("step", 0) + 1
-        stacked = self.start(gradients, group) if step == 1 else self._stacked(parameters, states)
-        direction = self.direction(gradients, stacked, step, group)
+        stacked = self.start(stack(gradients), group) if step == 1 else self._stacked(parameters, states)
+        direction = self.directions(gradients, stacked, step, group)
         self._keep(stacked, step, parameters, states)
         if direction is None:
             return
         if group["weight_decay"]:
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, list(direction.to(dtype).unbind()), alpha=-group["lr"])
+        if isinstance(direction, Product):
+            direction.added_to(parameters, -group["lr"])
+        else:
+            torch._foreach_add_(parameters, list(direction.to(dtype).unbind()), alpha=-group["lr"])
 
     def _stacked(self, parameters: list[Tensor], states: list[dict[str, Any]]) -> dict[str, Tensor]:
         """State by name (B, ...): the stacks of the step before, if the tensors' states are still their rows."""
@@ -226,6 +236,33 @@ class StackedOptimizer(BatchedOptimizer):
                 state[name] = row
         for state in states:
             state["step"] = step
+
+
+@dataclass(frozen=True)
+class Product:
+    """Matrices (B, m, n) as the product of thin ones.
+
+    Attributes:
+        left: (B, m, r).
+        right: (B, r, n).
+        factor: of the product.
+    """
+
+    left: Tensor
+    right: Tensor
+    factor: float = 1.0
+
+    def added_to(self, tensors: list[Tensor], times: float) -> None:
+        """Add this, so many times, to B tensors of m n numbers, in place."""
+        alpha = times * self.factor
+        first = tensors[0]
+        if first.device.type == "cpu" and first.dtype == self.left.dtype and all(map(Tensor.is_contiguous, tensors)):
+            # One by one, as a product that is added where it belongs spares writing it down and reading it again.
+            for tensor, left, right in zip(tensors, self.left, self.right, strict=True):
+                tensor.view(len(left), -1).addmm_(left, right, alpha=alpha)
+            return
+        whole = (self.left @ self.right).to(first.dtype).view(-1, *first.shape)
+        torch._foreach_add_(tensors, list(whole.unbind()), alpha=alpha)
 
 
 def portions(tensors: list[Tensor], most: int) -> Iterator[list[Tensor]]:

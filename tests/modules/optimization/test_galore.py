@@ -7,7 +7,8 @@ import torch
 from pytorch_optimizer import GaLore as Theirs
 
 from compendium.errors import UserError
-from modules.optimization.galore import GaLore, foremost
+from modules.optimization.galore import GaLore, foremost, into, out_of, without
+from modules.optimization.stacked import Product
 from tests.modules.optimization.contract import keeps_the_contract
 from tests.modules.optimization.test_soap import gradients, walk, weights
 
@@ -103,3 +104,35 @@ def test_what_is_not_finite_is_named():
 def test_values_out_of_range_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         GaLore(weights(), **arguments)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4), (5, 5)])
+def test_matrices_apart_and_in_a_stack_are_the_same(shape):
+    torch.manual_seed(0)
+    matrices, basis = torch.randn(3, *shape), torch.linalg.qr(torch.randn(3, min(shape), 2))[0]
+    apart = list(matrices.unbind())
+    low = into(matrices, basis)
+    torch.testing.assert_close(into(apart, basis), low)
+    inside = out_of(low, basis)
+    torch.testing.assert_close(without(apart, low, basis), matrices - inside.left @ inside.right)
+    torch.testing.assert_close(without(matrices, low, basis), matrices - inside.left @ inside.right)
+
+
+@pytest.mark.parametrize("kept", ["plain", "turned", "bfloat16"])
+def test_product_is_added_to_weights_however_they_are_kept(kept):
+    torch.manual_seed(0)
+    product = Product(torch.randn(3, 4, 2), torch.randn(3, 2, 6), factor=0.5)
+    weights = [torch.randn(4, 2, 3) for _ in range(3)]
+    if kept == "turned":
+        weights = [weight.permute(2, 1, 0).contiguous().permute(2, 1, 0) for weight in weights]
+        assert not weights[0].is_contiguous()
+    if kept == "bfloat16":
+        weights = [weight.bfloat16() for weight in weights]
+    expected = [
+        weight.double() - (left @ right).double().view(4, 2, 3)
+        for weight, left, right in zip(weights, product.left, product.right, strict=True)
+    ]
+    product.added_to(weights, -2)
+    tolerance = {"rtol": 0.02, "atol": 0.05} if kept == "bfloat16" else {}
+    for weight, whole in zip(weights, expected, strict=True):
+        torch.testing.assert_close(weight, whole.to(weight.dtype), **tolerance)
