@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from compendium.config import ALLOWED, CONF, allowed, choices, scalars
 from compendium.errors import UserError, UserErrors, did_you_mean
 from compendium.secrecy import secrets
+from compendium.static import blueprint
 
 FILE_CHOICES = {
     ".csv": "csv",
@@ -164,7 +165,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 
 def forget_another_choice(node: Any, group: str, chosen: Mapping[str, str], given: set[str]) -> None:
-    """Drop what a model's file says for its own optimizer or schedule, where another choice takes no such key.
+    """Drop what a model's file says for its own optimizer or schedule, where another choice takes no such key or value.
 
     Args:
         node: the group's plain values, changed in place.
@@ -179,9 +180,13 @@ def forget_another_choice(node: Any, group: str, chosen: Mapping[str, str], give
     own = re.search(rf"override /{group}: (\S+)", model.read_text(encoding="utf-8"))
     if own is None or own[1] == chosen[group]:
         return
-    known = set(OmegaConf.load(file))
+    known: Any = OmegaConf.to_container(OmegaConf.load(file))
     for key in [key for key in node if key not in known and f"{group}.{key}" not in given]:
         del node[key]
+    plan = blueprint(str(known.get("_target_", "")))
+    for key in plan.attributes.get("fixed", ()) if plan else ():
+        if f"{group}.{key}" not in given:
+            node[key] = known[key]
 
 
 def expand_path(argument: str) -> list[str]:

@@ -209,18 +209,18 @@ class Method(LightningModule):
         """
         if hasattr(optimizer, "watch"):
             optimizer.watch(self)
-        asks = asked(optimizer)
-        if asks == "gradients":
+        asks, name = asked(optimizer), type(optimizer).__name__
+        if not self.automatic_optimization and asks != "gradients":
+            what = "a closure" if asks == "closure" else asks
+            raise UserError(
+                f"{name} asks for {what}, and {type(self).__name__} steps by itself.",
+                "choose another with optimizer=...",
+            )
+        if asks in ("gradients", "closure"):  # a closure is what Lightning gives anyway
             self.asking = None
             return
         context = self.trainer.precision_plugin.train_step_context
         self.asking = StepLoss() if asks == "loss" else Evaluations(self.total_loss, context)
-        name = type(optimizer).__name__
-        if not self.automatic_optimization:
-            raise UserError(
-                f"{name} asks for {asks}, and {type(self).__name__} steps by itself.",
-                "choose another with optimizer=...",
-            )
         if self.trainer.precision == "16-mixed":
             raise UserError(f"{name} needs the loss as it is, not scaled for float16.", "trainer.precision=bf16-mixed")
         if isinstance(self.asking, Evaluations):

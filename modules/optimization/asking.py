@@ -1,8 +1,11 @@
 """What an optimizer may ask of a method beyond gradients: the loss of the step, or the loss at other weights.
 
     asks = "gradients"     (or nothing) each step is given the gradients of its records
+    asks = "closure"       (or a `step` that needs one) the closure computes the gradients, as often as it is called
     asks = "loss"          `step(closure)`: the closure also returns the loss that the gradients are of
     asks = "evaluations"   `step(closure)`: the closure gives the loss at the present weights, as often as it is called
+
+    fixed = ("lr",)        arguments that a method's config leaves as they are: what it says is of its own optimizer
 
 An optimizer that has a function `watch(method)` is given the method once, before training: to see what its layers take
 in and give out. `Method.descent` keeps these promises with accumulated batches, over several processes and in bf16, and
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from inspect import Parameter, signature
 from typing import Any, ClassVar
 
 import torch
@@ -23,12 +27,16 @@ from torch.optim import Optimizer
 from compendium.collectives import distributed, sum_of_all
 from compendium.errors import UserError
 
-ASKED = ("gradients", "loss", "evaluations")
+ASKED = ("gradients", "closure", "loss", "evaluations")
 
 
 def asked(optimizer: Optimizer) -> str:
     """What an optimizer asks for, one of `ASKED`."""
-    return getattr(optimizer, "asks", "gradients")
+    known = getattr(optimizer, "asks", None)
+    if known is not None:
+        return known
+    closure = signature(optimizer.step).parameters.get("closure")
+    return "closure" if closure is not None and closure.default is Parameter.empty else "gradients"
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
@@ -156,6 +164,11 @@ class EvaluatingOptimizer(Optimizer):
             return self.descend(self.evaluations.closure(closure))
         finally:
             self.evaluations.clear()
+
+
+def differentiated() -> bool:
+    """Whether a network is called to be differentiated or vectorised, amid evaluations without gradients."""
+    return torch.is_grad_enabled() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def states() -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from compendium.errors import UserError
 from compendium.seeding import generator
 from modules.method import total
 from modules.networks.stages import staged
-from modules.optimization.asking import EvaluatingOptimizer, mean_over_processes, restore, states
+from modules.optimization.asking import EvaluatingOptimizer, differentiated, mean_over_processes, restore, states
 from modules.optimization.stacked import check_at_least_zero, check_count, check_share
 
 ESTIMATORS = ("cge", "rge")
@@ -63,7 +64,8 @@ class DeepZero(EvaluatingOptimizer):
         refresh: steps from one S to the next.
         queries: q of `rge`; None: as many as `cge` would take.
         reuse: whether states are reused.
-        copies: most copies of the weights at once; 1 changes them in place, for losses that torch.func cannot take.
+        copies: most copies of the weights at once; 1 changes them in place, as is done, with a warning, for losses that
+            torch.func cannot take.
         seed: of S and of directions.
 
     Raises:
@@ -129,20 +131,22 @@ class DeepZero(EvaluatingOptimizer):
         if step == 0:
             for parameter, count in zip(parameters, self.kept(parameters, base, evaluate), strict=True):
                 self.state[parameter]["kept"] = count
+        trained = [(place, parameter) for place, parameter in enumerate(parameters) if parameter.requires_grad]
         if self.estimator == "cge":
-            gradients = [self.slopes(place, p, step, base, evaluate) for place, p in enumerate(parameters)]
+            gradients = [self.slopes(place, p, step, base, evaluate) for place, p in trained]
         else:
-            count = self.directions or sum(self.state[p]["kept"] for p in parameters)
-            gradients = self.along_directions(parameters, count, ("rge", step), base, evaluate)
+            count = self.directions or sum(self.state[p]["kept"] for _, p in trained)
+            gradients = self.along_directions([p for _, p in trained], count, ("rge", step), base, evaluate)
         found = iter(gradients)
         for group in self.param_groups:
-            self._move(group, [next(found) for _ in group["params"]])
+            moved = [parameter for parameter in group["params"] if parameter.requires_grad]
+            if moved:
+                self._move(moved, group, [next(found) for _ in moved])
         for parameter in parameters:
             self.state[parameter]["step"] = step + 1
         return base
 
-    def _move(self, group: Mapping[str, Any], gradients: list[Tensor]) -> None:
-        parameters = group["params"]
+    def _move(self, parameters: list[Tensor], group: Mapping[str, Any], gradients: list[Tensor]) -> None:
         along = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
         if group["momentum"]:
             before = [self.state[p].get("momentum") for p in parameters]
@@ -244,16 +248,16 @@ class DeepZero(EvaluatingOptimizer):
         if memory is not None:
             memory.start = start
         parts = memory.parts if memory is not None else 1
-        self.tally(number, (touched - start) * (number if self.copies == 1 else 1) + (parts - touched) * number)
-        if self.copies > 1 and self.evaluations is not None:
-            found = self._stacked(parameters, values)
-        else:
+        found = self._stacked(parameters, values) if self.copies > 1 and self.evaluations is not None else None
+        if found is None:
             found = self._in_place(parameters, values, evaluate)
+        self.tally(number, (touched - start) * (number if self.copies == 1 else 1) + (parts - touched) * number)
         if memory is not None:
             memory.start = None
         return mean_over_processes(found)
 
-    def _stacked(self, parameters: list[Tensor], values: list[Tensor]) -> Tensor:
+    def _stacked(self, parameters: list[Tensor], values: list[Tensor]) -> Tensor | None:
+        """All at once; None, from then on, for a loss that torch.func cannot take."""
         assert self.loss is not None
         assert self.evaluations is not None
         changed = {self.names[id(p)]: value for p, value in zip(parameters, values, strict=True)}
@@ -266,8 +270,16 @@ class DeepZero(EvaluatingOptimizer):
             def one(weights: dict[str, Tensor], batch: Any = batch) -> Tensor:
                 return functional_call(self.loss, weights, (batch,))  # type: ignore[arg-type]
 
-            with self.evaluations.context(), sdpa_kernel(SDPBackend.MATH):  # the one that vmap can batch
-                losses.append(vmap(one, randomness="same")(changed))
+            try:
+                with self.evaluations.context(), sdpa_kernel(SDPBackend.MATH):  # the one that vmap can batch
+                    losses.append(vmap(one, randomness="same")(changed))
+            except RuntimeError as error:
+                self.copies = 1
+                line = str(error).strip().splitlines()[0]
+                warnings.warn(
+                    f"weights are changed one copy at a time: torch.func refused this loss ({line})", stacklevel=2
+                )
+                return None
         return torch.stack(losses).mean(0)
 
     def _in_place(self, parameters: list[Tensor], values: list[Tensor], evaluate: Callable[[], Tensor]) -> Tensor:
@@ -339,7 +351,7 @@ class Memory:
 
     def pass_through(self, *inputs: Any, **named: Any) -> Any:
         """The network's output."""
-        if self.keeping:
+        if self.keeping and not differentiated():
             return self._keep(inputs, named)
         if not self.start:
             return self.forward(*inputs, **named)

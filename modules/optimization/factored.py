@@ -172,7 +172,9 @@ class FactoredOptimizer(ListedOptimizer):
             )
 
     def _see(self, module: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-        layer = self.layers[module.weight]  # type: ignore[index]
+        layer = self.layers.get(module.weight)  # type: ignore[call-overload]
+        if layer is None:
+            return  # torch.func has the layer with another weight for a moment
         if module.training and out.requires_grad and self._due(layer):
             layer.takes(module, given[0])
             out.register_hook(lambda slope: layer.gives(module, slope))
@@ -281,10 +283,11 @@ class FactoredOptimizer(ListedOptimizer):
 
 
 def whole(module: nn.Module) -> bool:
-    """Whether a module is a layer whose weight is one matrix."""
+    """Whether a module is a layer whose weight is one matrix, not a stack of those of an ensemble."""
     if isinstance(module, nn.Conv2d):
-        return module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
-    return isinstance(module, nn.Linear)
+        plain = module.groups == 1 and module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        return plain and module.weight.dim() == 4
+    return isinstance(module, nn.Linear) and module.weight.dim() == 2
 
 
 def precise(x: Tensor) -> Tensor:

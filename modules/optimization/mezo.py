@@ -72,11 +72,12 @@ class MeZO(EvaluatingOptimizer):
         self.state[self.param_groups[0]["params"][0]]["step"] = self.steps + 1
 
     def placed(self) -> Iterator[tuple[int, Tensor, Mapping[str, Any]]]:
-        """(place, tensor, group) of all tensors."""
+        """(place, tensor, group) of all tensors that are trained now."""
         place = 0
         for group in self.param_groups:
             for parameter in group["params"]:
-                yield place, parameter, group
+                if parameter.requires_grad:
+                    yield place, parameter, group
                 place += 1
 
     def direction(self, weight: Tensor, step: int, place: int) -> Tensor:

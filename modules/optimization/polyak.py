@@ -50,6 +50,7 @@ class Polyak(BatchedOptimizer):
 
     asks = "loss"
     papers = ("wang2023generalized",)
+    fixed = ("lr",)
 
     def __init__(
         self,

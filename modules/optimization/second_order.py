@@ -44,6 +44,7 @@ class SearchedOptimizer(EvaluatingOptimizer):
             a loss or gradient that is not finite.
     """
 
+    fixed = ("lr",)
     tightens: ClassVar[float]
     """What the number is multiplied by after a step that was not taken."""
 
@@ -70,7 +71,7 @@ class SearchedOptimizer(EvaluatingOptimizer):
         super().__init__(params, {"lr": lr, "curvature": curvature, "tries": tries, "number": number, "least": least})
         if len(self.param_groups) > 1:
             raise UserError(f"{type(self).__name__} moves all weights together.", "one group of parameters")
-        size = sum(each.numel() for each in self.weights)
+        size = sum(each.numel() for each in self.param_groups[0]["params"])
         if size > largest:
             raise UserError(
                 f"{type(self).__name__} holds a matrix over all {size} weights, above optimizer.largest={largest}.",
@@ -81,8 +82,8 @@ class SearchedOptimizer(EvaluatingOptimizer):
 
     @property
     def weights(self) -> list[Tensor]:
-        """What is optimized."""
-        return self.param_groups[0]["params"]
+        """What is optimized: what is trained now."""
+        return [parameter for parameter in self.param_groups[0]["params"] if parameter.requires_grad]
 
     def watch(self, method: nn.Module) -> None:
         """Note the method, of whose network the curvature is."""

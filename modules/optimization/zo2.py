@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compendium.errors import UserError
 from modules.networks.stages import staged
-from modules.optimization.asking import restore, states
+from modules.optimization.asking import differentiated, restore, states
 from modules.optimization.mezo import MeZO, move, taken
 
 STORES = ("memory", "disk")
@@ -91,7 +91,7 @@ class ZO2(MeZO):
         self.ahead, self.store, self.transfer = ahead, store, PRECISIONS[transfer]
         self.deferred = self.waits = deferred
         self.streams: list[Stream] = []
-        self.passed: tuple[int, list[dict[str, float]]] | None = None
+        self.passed: tuple[int, dict[int, dict[str, float]]] | None = None
         self.side = 0
 
     def watch(self, method: nn.Module) -> None:
@@ -156,7 +156,7 @@ class ZO2(MeZO):
         low_bytes = sum(low.nbytes for low in self.below)
         self.param_groups[0]["peak"] = max(self.param_groups[0]["peak"], self.fixed + low_bytes + self.arena.most)
         self.above, self.below = [], []
-        self.passed = step, [taken(group, slope) for _, _, group in self.placed()]
+        self.passed = step, {place: taken(group, slope) for place, _, group in self.placed()}
         for stream in self.streams:
             stream.behind()
         self.count()
@@ -184,7 +184,8 @@ class ZO2(MeZO):
     def perturb(self, block: Block, far: float) -> None:
         """theta + far z of a block that is on the device."""
         for place, parameter in block.trained():
-            parameter.add_(self.direction(parameter, self.steps, place), alpha=far)
+            if parameter.requires_grad:
+                parameter.add_(self.direction(parameter, self.steps, place), alpha=far)
         torch.clear_autocast_cache()
 
     def make_up(self, block: Block) -> None:
@@ -192,6 +193,8 @@ class ZO2(MeZO):
         assert self.passed is not None
         step, moves = self.passed
         for place, parameter in block.trained():
+            if place not in moves:  # it was not trained then
+                continue
             z = self.direction(parameter, step, place)
             parameter.add_(z, alpha=self.eps).add_(z, alpha=-2 * self.eps).add_(z, alpha=self.eps)
             move(parameter, z, **moves[place])
@@ -381,6 +384,11 @@ class Stream:
         side = self.optimizer.side
         if not side:
             return self.forward(*inputs, **named)
+        if differentiated():  # what is saved for the way back would be gone by then
+            raise UserError(
+                "this loss differentiates its network, or calls several as one: it cannot be streamed.",
+                "optimizer=mezo",
+            )
         if side > 0:
             return self.both(inputs, named)
         for place, (seen, output, drawn) in enumerate(self.pending):  # batches of a step come in any order

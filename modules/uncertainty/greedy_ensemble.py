@@ -99,14 +99,14 @@ class GreedyEnsemble(MembersClassifier):
         """The steps of each member."""
         return max(1, super().schedule_steps() // len(self.members))
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Train one member alone; before the step, as some optimizers move weights before they ask for the loss."""
         self.begun.fill_(min(self.trainer.global_step // self.schedule_steps() + 1, len(self.members)))
-        return super().training_step(batch, batch_idx)
+        for place, net in enumerate(self.members, 1):
+            net.requires_grad_(place == int(self.begun))
 
     def loss(self, batch: Labelled) -> dict[str, Tensor]:
         active = int(self.begun) - 1
-        for place, net in enumerate(self.members):
-            net.requires_grad_(place == active)
         net = self.members[active]
         terms = {"cross_entropy": F.cross_entropy(net(batch.x), batch.y)}
         if active:

@@ -30,6 +30,12 @@ class TestPrecedence:
         assert composed.values["datamodule"]["batch_size"] == 64
         assert composed.values["optimizer"]["weight_decay"] == 0.1
 
+    def test_the_rate_of_a_models_own_optimizer_does_not_follow_to_one_that_searches_its_steps(self):
+        model = "model=generative/completion_cvae"  # of Adam, at 0.001
+        assert values(model, "optimizer=sgd")["optimizer"]["lr"] == 0.001
+        assert values(model, "optimizer=cubic_newton")["optimizer"]["lr"] == 1
+        assert values(model, "optimizer=cubic_newton", "optimizer.lr=0.5")["optimizer"]["lr"] == 0.5
+
     def test_the_command_line_wins_over_the_model(self):
         composed = compose(
             ["model=supervised/regressor", "data=wine", "datamodule.batch_size=7", "optimizer.weight_decay=0.5"]

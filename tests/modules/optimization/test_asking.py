@@ -12,8 +12,9 @@ from compendium.compose import compose
 from compendium.engine import build
 from compendium.errors import UserError
 from compendium.run import Run
-from modules.optimization.asking import EvaluatingOptimizer
+from modules.optimization.asking import EvaluatingOptimizer, asked
 from modules.supervised.classifier import SoftmaxClassifier
+from tests.modules.test_contract import planned, trained
 
 HERE = "tests.modules.optimization.test_asking"
 FEW = ["model=supervised/classifier", "data=wine", "net=mlp", "net.width=8", "trainer=cpu", "callbacks=bare"]
@@ -110,3 +111,11 @@ def test_outside_of_a_trainer_any_closure_does():
 def test_what_cannot_be_given_is_said(more, message, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=message):
         fitted(tmp_path, monkeypatch, f"{HERE}.GraphDescent", *more)
+
+
+def test_what_needs_a_closure_is_not_for_methods_that_step_by_themselves(tmp_path):
+    parameters = [torch.nn.Parameter(torch.ones(2))]
+    assert asked(torch.optim.LBFGS(parameters)) == "closure"
+    assert asked(torch.optim.Adam(parameters)) == "gradients"
+    with pytest.raises(UserError, match="LBFGS asks for a closure, and R3GAN steps by itself"):
+        trained(planned("generative/r3gan", tmp_path, "data=ring", "optimizer=lbfgs"))

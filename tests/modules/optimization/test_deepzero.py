@@ -11,6 +11,7 @@ from compendium.errors import UserError
 from compendium.seeding import generator
 from modules.networks.mlp import MLP
 from modules.networks.transformer import Transformer
+from modules.optimization.asking import Evaluations
 from modules.optimization.deepzero import DeepZero, Memory
 from tests.modules.optimization.test_soap import weights
 from tests.modules.test_contract import planned, trained
@@ -162,6 +163,54 @@ def test_it_sees_which_weights_the_stages_do_not_depend_on(net, inputs, leaving)
         net(*inputs)
     assert {name for name, p in net.named_parameters() if id(p) in memory.leaving} == leaving
     assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
+
+
+class Sloped(torch.nn.Module):
+    """A method whose loss is the slope of its network in the records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = MLP((3,), (1,), width=4, depth=2)
+
+    def loss(self, x):
+        with torch.enable_grad():
+            x = x.clone().requires_grad_()
+            return torch.autograd.grad(self.net(x).sum(), x)[0].square().mean().detach()
+
+
+def test_loss_that_torch_func_cannot_take_is_evaluated_copy_by_copy():
+    ended = []
+    for copies in (64, 1):
+        method = Sloped()
+        optimizer = DeepZero(method.parameters(), lr=0.1, sparsity=0.0, copies=copies)
+        optimizer.watch(method)
+        optimizer.evaluations = Evaluations(method.loss)
+
+        def step(optimizer=optimizer):
+            optimizer.step(lambda: optimizer.evaluations.note(torch.linspace(-1, 1, 6).view(2, 3)))
+
+        if copies > 1:
+            with pytest.warns(UserWarning, match="one copy at a time"):
+                step()
+        else:
+            step()
+        step()
+        ended.append((list(method.parameters()), optimizer.param_groups[0]["passes"]))
+    assert all(torch.equal(one, other) for one, other in zip(ended[0][0], ended[1][0], strict=True))
+    assert ended[0][1] == ended[1][1]
+
+
+def test_weights_that_are_not_trained_now_stay():
+    parameters = weights(SHAPES)
+    start = [parameter.detach().clone() for parameter in parameters]
+    optimizer = DeepZero(parameters, lr=0.01, sparsity=0.0)
+    parameters[1].requires_grad_(False)
+    optimizer.step(lambda: quartic(parameters))
+    parameters[1].requires_grad_(True)
+    assert [torch.equal(one, other) for one, other in zip(parameters, start, strict=True)] == [False, True, False]
+    optimizer.step(lambda: quartic(parameters))
+    assert not torch.equal(parameters[1], start[1])
 
 
 def test_batch_normalisation_is_refused(tmp_path):

@@ -1,12 +1,15 @@
 """Every optimizer of conf/optimizer with methods of each kind; nobody registers it here.
 
-python -m tests.modules.optimization.test_every_optimizer       every one with every model that descends, two steps
+python -m tests.modules.optimization.test_every_optimizer [--models MODEL ...] [--optimizers OPTIMIZER ...]
+
+takes two steps of every one with every model that descends, and its state through a checkpoint.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +21,8 @@ from tests.modules.test_contract import MODELS, planned, trained
 OPTIMIZERS = sorted(set(choices("optimizer")) - {"none"})
 OVER_ALL_WEIGHTS = ("cubic_newton", "gradient_normalized_newton", "super_universal_newton")
 """They hold a matrix over all weights, and refuse a vocabulary's."""
+BRIEF = {"deepzero": ("optimizer.estimator=rge", "optimizer.queries=4", "optimizer.probes=2")}
+"""By coordinates a step evaluates as often as there are weights."""
 RUNS = {
     "accumulated": [
         "supervised/classifier",
@@ -65,16 +70,44 @@ def plain(value) -> bool:
     return value is None or isinstance(value, torch.Tensor | int | float | str | bool | list | tuple)
 
 
+def restored(parts, run) -> str:
+    """What became of the optimizers' state on its way through the checkpoint into new optimizers."""
+    checkpoint = torch.load(run.checkpoints / "last.ckpt", weights_only=True)
+    strategy = parts.trainer.strategy
+    strategy.setup_optimizers(parts.trainer)
+    strategy.load_optimizer_state_dict(checkpoint)
+    found = [strategy.optimizer_state(optimizer) for optimizer in parts.trainer.optimizers]
+    return "ran" if same(found, checkpoint["optimizer_states"]) else "BROKEN: the state that was restored is another"
+
+
+def same(one, other) -> bool:
+    """Whether nested values are the same to the bit."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def tried(model: str, optimizer: str) -> str:
+    """What comes of a method with an optimizer."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            run = planned(model, Path(folder), f"optimizer={optimizer}", *BRIEF.get(optimizer, ()))
+            return restored(trained(run), run)
+        except UserError as error:
+            return f"refused: {error.what}"
+        except Exception as error:
+            return f"BROKEN: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+
+
 if __name__ == "__main__":
-    asked = sys.argv[1:] or OPTIMIZERS
-    for model in MODELS:
-        for optimizer in asked:
-            with tempfile.TemporaryDirectory() as folder:
-                try:
-                    trained(planned(model, folder, f"optimizer={optimizer}"))
-                    said = "ran"
-                except UserError as error:
-                    said = str(error).splitlines()[0]
-                except Exception as error:
-                    said = f"BROKEN {type(error).__name__}: {error}"
-            print(model, optimizer, said, flush=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--optimizers", nargs="+", default=OPTIMIZERS, choices=OPTIMIZERS, metavar="OPTIMIZER")
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS, metavar="MODEL")
+    asked = parser.parse_args()
+    for model in asked.models:
+        for optimizer in asked.optimizers:
+            print(model, optimizer, tried(model, optimizer), flush=True)

@@ -65,6 +65,20 @@ def test_one_output_is_the_gauss_newton_direction():
     torch.testing.assert_close(moved.norm(), slope.norm())
 
 
+def test_layers_whose_weights_are_stacks_are_none_of_its_own():
+    """As in an ensemble that torch.func evaluates as one network."""
+    net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    net[1].weight = nn.Parameter(torch.stack([net[1].weight.detach()] * 2))
+    optimizer = KFAC(net.parameters())
+    optimizer.watch(net)
+    assert list(optimizer.layers) == [net[0].weight]
+    other = {name: value.detach().clone().requires_grad_() for name, value in net[0].named_parameters()}
+    torch.func.functional_call(net[0], other, (torch.ones(4, 3),)).sum().backward()  # another weight, for a moment
+    assert optimizer.layers[net[0].weight].rows == 0
+    with pytest.raises(UserError, match="no linear or convolutional layer"):
+        KFAC(net[1].parameters()).watch(net[1])
+
+
 def test_what_has_no_inverse_is_named():
     with pytest.raises(UserError, match="no inverse"):
         damped(-torch.eye(2)[None], torch.zeros(1))

@@ -61,6 +61,22 @@ def test_on_a_quadratic_its_step_is_the_gradient_along_the_direction():
     torch.testing.assert_close(theta.detach(), expected, rtol=1e-10, atol=1e-10)
 
 
+def test_weights_that_are_not_trained_now_stay_and_the_others_step_as_they_would():
+    """Their directions are those of their places, whoever else is trained."""
+    parameters = weights(SHAPES)
+    start = [parameter.detach().clone() for parameter in parameters]
+    optimizer = MeZO(parameters, lr=0.01, eps=1e-2)
+    parameters[1].requires_grad_(False)
+    optimizer.step(lambda: bowl(parameters))
+    assert torch.equal(parameters[1], start[1])
+    z = directions(0)
+    apart = [torch.zeros_like(d) if place == 1 else d for place, d in enumerate(z)]
+    above, below = (bowl([t + side * d for t, d in zip(start, apart, strict=True)]) for side in (0.01, -0.01))
+    for place in (0, 2):
+        expected = start[place] - 0.01 * (above - below) / 0.02 * z[place]
+        torch.testing.assert_close(parameters[place].detach(), expected, rtol=1e-10, atol=1e-10)
+
+
 def test_the_mean_step_is_the_gradient():
     """The covariance of g z is (|a|^2 I + a a^T) for a loss a^T theta: the mean of n steps is a up to 1 / sqrt(n)."""
     slope = torch.tensor([1.0, -2, 0.5], dtype=torch.float64)

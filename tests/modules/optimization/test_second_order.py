@@ -184,3 +184,12 @@ def test_mistakes_say_what_would_do():
         GradientNormalizedNewton([weight], curvature="own").step(lambda: rosenbrock(weight))
     with pytest.raises(UserError, match="not finite"):
         GradientNormalizedNewton([weight]).step(lambda: rosenbrock(weight) * math.nan)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_that_are_not_trained_now_stay_and_count_for_nothing(kind):
+    frozen, alone, both = start(), start((1.5, -0.7)), start((1.5, -0.7))
+    frozen.requires_grad_(False)
+    expected = walked(kind([alone]), rosenbrock, alone, 5)
+    assert torch.equal(walked(kind([frozen, both]), rosenbrock, both, 5), expected)
+    assert torch.equal(frozen, start())

@@ -199,10 +199,33 @@ class Looped(nn.Module):
         return self.net(self.net(x[:, :3]))
 
 
+class Sloped(nn.Module):
+    """The slope of a network in its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Layered((6,), (3,), width=4, depth=2)
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.requires_grad_()
+            return torch.autograd.grad(self.net(x).sum(), x)[0]
+
+
+class Many(Sloped):
+    """Several networks as one."""
+
+    def forward(self, x):
+        weights = {name: torch.stack([value, 2 * value]) for name, value in self.net.named_parameters()}
+        return torch.func.vmap(lambda own: torch.func.functional_call(self.net, own, (x,)))(weights)
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         (nn.Linear(6, 3), "nothing to stream"),
+        (Sloped(), "differentiates its network"),
+        (Many(), "several as one"),
         (Parted(), "as a whole"),
         (Looped(), "inputs depend on its weights"),
     ],
