@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -105,7 +106,7 @@ class DeepZero(EvaluatingOptimizer):
         self.copies, self.seed = copies, seed
         self.loss: Loss | None = None
         self.memory: Memory | None = None
-        self.names: dict[int, str] = {}
+        self.names: dict[int, list[str]] = {}
         for group in self.param_groups:
             group["queries"] = group["passes"] = 0
 
@@ -118,7 +119,11 @@ class DeepZero(EvaluatingOptimizer):
         if any(getattr(part, "running_mean", None) is not None for part in method.modules()):
             raise UserError("an evaluation would change averages of batch normalisation.", "net.norm=null")
         self.loss = Loss(method)
-        self.names = {id(parameter): name for name, parameter in self.loss.named_parameters()}
+        # Every place of a weight, and each once: torch.func leaves a module changed that is reached by two names.
+        self.names = defaultdict(list)
+        for path, module in self.loss.named_modules():
+            for name, parameter in module.named_parameters(path, recurse=False):
+                self.names[id(parameter)].append(name)
         nets = staged(method)
         self.memory = Memory(nets[0]) if len(nets) == 1 else None
 
@@ -260,7 +265,7 @@ class DeepZero(EvaluatingOptimizer):
         """All at once; None, from then on, for a loss that torch.func cannot take."""
         assert self.loss is not None
         assert self.evaluations is not None
-        changed = {self.names[id(p)]: value for p, value in zip(parameters, values, strict=True)}
+        changed = {name: value for p, value in zip(parameters, values, strict=True) for name in self.names[id(p)]}
         losses = []
         for number, (batch, drawn) in enumerate(self.evaluations.batches):
             restore(drawn)
@@ -268,7 +273,7 @@ class DeepZero(EvaluatingOptimizer):
                 self.memory.at = number
 
             def one(weights: dict[str, Tensor], batch: Any = batch) -> Tensor:
-                return functional_call(self.loss, weights, (batch,))  # type: ignore[arg-type]
+                return functional_call(self.loss, weights, (batch,), tie_weights=False)  # type: ignore[arg-type]
 
             try:
                 with self.evaluations.context(), sdpa_kernel(SDPBackend.MATH):  # the one that vmap can batch

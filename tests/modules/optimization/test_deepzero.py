@@ -201,6 +201,35 @@ def test_loss_that_torch_func_cannot_take_is_evaluated_copy_by_copy():
     assert ended[0][1] == ended[1][1]
 
 
+class Twice(torch.nn.Module):
+    """A method with a network that is reached by two names, and a weight that two layers share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh(), torch.nn.Linear(3, 3))
+        self.net[2].weight = self.net[0].weight
+        self.again = torch.nn.ModuleList([self.net])
+
+    def loss(self, x):
+        return self.again[0](x).square().mean() + self.net(x).mean()
+
+
+def test_copies_of_weights_that_are_used_at_several_places_are_changed_at_each():
+    ended = []
+    for copies in (64, 1):
+        method = Twice()
+        optimizer = DeepZero(method.parameters(), lr=0.1, sparsity=0.0, copies=copies)
+        optimizer.watch(method)
+        optimizer.evaluations = Evaluations(method.loss)
+        optimizer.step(lambda o=optimizer: o.evaluations.note(torch.linspace(-1, 1, 6).view(2, 3)))
+        assert optimizer.copies == copies
+        assert method.net[2].weight is method.net[0].weight
+        ended.append(list(method.parameters()))
+    for one, other in zip(*ended, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_weights_that_are_not_trained_now_stay():
     parameters = weights(SHAPES)
     start = [parameter.detach().clone() for parameter in parameters]
