@@ -120,7 +120,7 @@ class ZO2(MeZO):
         outside = [id(p) for p in method.parameters() if id(p) not in kept]
         if len(set(kept)) < len(kept):
             raise UserError("a weight belongs to two blocks: they cannot be streamed.", "optimizer=mezo")
-        self.resident = [(place, p, group) for place, p, group in self.placed() if id(p) not in kept]
+        self.staying = {place for place, p, _ in self.placed() if id(p) not in kept}
         self.fixed = sum(p.nbytes for p in method.parameters() if id(p) in outside)
         device = next(method.parameters()).device
         self.arena = Arena(device, self.ahead + 1, [block for stream in self.streams for block in stream.blocks])
@@ -134,8 +134,10 @@ class ZO2(MeZO):
         if not self.streams:
             raise UserError("ZO2 streams a method's networks.", "optimizer.watch(method)")
         step, eps = self.steps, self.eps
+        # Asked for anew: a state that is loaded brings other groups, and what is trained may change.
+        self.resident = [(place, parameter) for place, parameter, _ in self.placed() if place in self.staying]
         self.above, self.below = [], []
-        for place, parameter, _ in self.resident:
+        for place, parameter in self.resident:
             z = self.direction(parameter, step, place)
             parameter.add_(z, alpha=eps)
             self.above.append(parameter.data)
@@ -149,14 +151,15 @@ class ZO2(MeZO):
             self.show(1)
             self.side = 0
         slope = self.slope(above, below)
-        for (place, parameter, group), low in zip(self.resident, self.below, strict=True):
+        moves = {place: taken(group, slope) for place, _, group in self.placed()}
+        for (place, parameter), low in zip(self.resident, self.below, strict=True):
             z = self.direction(parameter, step, place)
             parameter.copy_(low.add_(z, alpha=eps))
-            move(parameter, z, **taken(group, slope))
+            move(parameter, z, **moves[place])
         low_bytes = sum(low.nbytes for low in self.below)
         self.param_groups[0]["peak"] = max(self.param_groups[0]["peak"], self.fixed + low_bytes + self.arena.most)
         self.above, self.below = [], []
-        self.passed = step, {place: taken(group, slope) for place, _, group in self.placed()}
+        self.passed = step, moves
         for stream in self.streams:
             stream.behind()
         self.count()
@@ -177,7 +180,7 @@ class ZO2(MeZO):
 
     def show(self, side: int) -> None:
         """Let what stays on the device have its weights above (1) or below (-1)."""
-        for (_, parameter, _), value in zip(self.resident, self.above if side > 0 else self.below, strict=True):
+        for (_, parameter), value in zip(self.resident, self.above if side > 0 else self.below, strict=True):
             parameter.data = value
         torch.clear_autocast_cache()
 

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from compendium.compose import compose
+from compendium.config import choices
 from compendium.interruption import interruption
 from compendium.run import Run
 from tests.command import here
@@ -108,6 +109,11 @@ KINDS = {
     "rollouts that are used several times": ROLLOUTS,
     "pairs that are written and kept": PAIRS,
 }
+OPTIMIZED = {
+    name: [*CLASSIFIER[:-1], f"optimizer={name}", "trainer.accumulate_grad_batches=2", "trainer.max_epochs=2"]
+    for name in sorted(set(choices("optimizer")) - {"none"})
+}
+"""Every optimizer of conf/optimizer, by its name."""
 MOMENTS = {
     "raise": [  # goes on from the last checkpoint; an epoch has 7 steps, and every third is saved
         ("on_train_batch_end", 1),
@@ -153,7 +159,7 @@ def unbroken(tmp_path_factory):
 
 
 def arguments(kind: str, runs) -> list[str]:
-    return [*KINDS[kind], *SMALL, *CALLBACKS, f"runs={runs}"]
+    return [*(KINDS | OPTIMIZED)[kind], *SMALL, *CALLBACKS, f"runs={runs}"]
 
 
 def planned(kind: str, runs) -> Run:
@@ -168,24 +174,40 @@ def again(kind: str, run: Run, capfd) -> None:
     assert outcome.code == 0, outcome.err
 
 
+def broken(kind: str, runs, how: str, moment: tuple[str, int], capfd) -> Run:
+    """A run that was broken off at a moment, and continued to its end."""
+    run = planned(kind, runs)
+    interruption.signum = None
+    Striker.at, Striker.how, Striker.calls = moment, how, 0
+    if how == "raise":
+        try:
+            here(capfd, *arguments(kind, runs))
+        except Struck:
+            assert run.status["state"] == "failed"
+    else:
+        code = here(capfd, *arguments(kind, runs)).code
+        assert code in (0, 128 + 15)
+        assert run.status["state"] == ("preempted" if code else "done")
+    again(kind, run, capfd)
+    return run
+
+
 @pytest.mark.parametrize("how", ["raise", "SIGTERM"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_broken_run_ends_like_an_unbroken_one(kind, how, unbroken, tmp_path, capfd):
     expected = unbroken(kind, capfd)
     for number, moment in enumerate(MOMENTS[how]):
         runs = tmp_path / str(number)
-        run = planned(kind, runs)
-        interruption.signum = None
-        Striker.at, Striker.how, Striker.calls = moment, how, 0
-        if how == "raise":
-            try:
-                here(capfd, *arguments(kind, runs))
-            except Struck:
-                assert run.status["state"] == "failed"
-        else:
-            code = here(capfd, *arguments(kind, runs)).code
-            assert code in (0, 128 + 15)
-            assert run.status["state"] == ("preempted" if code else "done")
-        again(kind, run, capfd)
+        run = broken(kind, runs, how, moment, capfd)
         assert not (found := compare(run, expected)), (moment, found)
         shutil.rmtree(runs)
+
+
+@pytest.mark.parametrize("kind", OPTIMIZED)
+def test_every_optimizer_goes_on_to_the_same_bits(kind, tmp_path, capfd):
+    """In the second epoch, in the midst of a step's batches: from the last checkpoint, and with it the state."""
+    expected = planned(kind, tmp_path / "unbroken")
+    again(kind, expected, capfd)
+    run = broken(kind, tmp_path / "broken", "raise", ("on_train_batch_end", 11), capfd)
+    assert run.status["attempts"] == 2
+    assert not (found := compare(run, expected)), found
