@@ -216,19 +216,20 @@ class Method(LightningModule):
                 f"{name} asks for {what}, and {type(self).__name__} steps by itself.",
                 "choose another with optimizer=...",
             )
-        if asks in ("gradients", "closure"):  # a closure is what Lightning gives anyway
+        if asks == "gradients":
             self.asking = None
             return
         context = self.trainer.precision_plugin.train_step_context
         self.asking = StepLoss() if asks == "loss" else Evaluations(self.total_loss, context)
         if self.trainer.precision == "16-mixed":
             raise UserError(f"{name} needs the loss as it is, not scaled for float16.", "trainer.precision=bf16-mixed")
-        if isinstance(self.asking, Evaluations):
+        if asks == "evaluations":
             if self.trainer.gradient_clip_val:
                 raise UserError(f"{name} has no gradient to clip.", "leave out trainer.gradient_clip_val")
             optimizer.evaluations = self.asking
-            if isinstance(wrapper := self.trainer.strategy.model, DistributedDataParallel):
-                wrapper.require_backward_grad_sync = False  # no backward pass will come for its reducer to wait for
+        wrapper = self.trainer.strategy.model
+        if isinstance(self.asking, Evaluations) and isinstance(wrapper, DistributedDataParallel):
+            wrapper.require_backward_grad_sync = False  # no backward pass will come for its reducer to wait for
 
     def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any:
         # Our DataModules yield batches that are where they belong; Lightning would look up three hooks per step for it.
@@ -243,9 +244,13 @@ class Method(LightningModule):
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
         if isinstance(self.asking, StepLoss):
             optimizer_closure = self.asking.closure(optimizer_closure)
+        if isinstance(self.asking, Evaluations) and not hasattr(optimizer, "evaluations"):
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            optimizer_closure = self.asking.gradients(optimizer_closure, parameters)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         if isinstance(self.asking, Evaluations):
-            made = {name: torch.tensor(count) for name, count in optimizer.effort.items()}
+            self.asking.clear()
+            made = {name: torch.tensor(count) for name, count in getattr(optimizer, "effort", {}).items()}
             self.terms = self.asking.terms | made
         # Lightning would drop the gradients after the next forward pass, which then finds its memory taken.
         self.optimizer_zero_grad(epoch, batch_idx, optimizer)

@@ -1,7 +1,8 @@
 """What an optimizer may ask of a method beyond gradients: the loss of the step, or the loss at other weights.
 
     asks = "gradients"     (or nothing) each step is given the gradients of its records
-    asks = "closure"       (or a `step` that needs one) the closure computes the gradients, as often as it is called
+    asks = "closure"       (or a `step` that needs one) `step(closure)`: the closure gives loss and gradients, as often
+                           as it is called
     asks = "loss"          `step(closure)`: the closure also returns the loss that the gradients are of
     asks = "evaluations"   `step(closure)`: the closure gives the loss at the present weights, as often as it is called
 
@@ -26,6 +27,7 @@ from torch.optim import Optimizer
 
 from compendium.collectives import distributed, sum_of_all
 from compendium.errors import UserError
+from modules.optimization.curvature import value_and_gradient
 
 ASKED = ("gradients", "closure", "loss", "evaluations")
 
@@ -116,6 +118,20 @@ class Evaluations:
                 last, self.latest = self.latest, None
                 return torch.stack([*map(self.again, self.batches[:-1]), last]).mean()
             return torch.stack([*map(self.again, self.batches)]).mean()
+
+        return closure
+
+    def gradients(self, inner: Callable[[], Any], parameters: list[Tensor]) -> Callable[[], Tensor]:
+        """Lightning's closure -> one that also leaves gradients, as often as it is called: means over the processes."""
+        evaluate = self.closure(inner)
+
+        def closure() -> Tensor:
+            trained = [parameter for parameter in parameters if parameter.requires_grad]
+            value, slopes = value_and_gradient(evaluate, trained)
+            whole = mean_over_processes(slopes)
+            for parameter, slope in zip(trained, whole.split([p.numel() for p in trained]), strict=True):
+                parameter.grad = slope.view_as(parameter).to(parameter.dtype)
+            return mean_over_processes(value)
 
         return closure
 

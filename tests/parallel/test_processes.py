@@ -14,10 +14,12 @@ import pytest
 import torch
 
 from compendium.config import ROOT, choices
+from compendium.engine import execute
 from compendium.run import Run, read_json
 from modules.method import Method
 from tests.command import here
 from tests.compendium.quick import CLASSIFICATION, CLASSIFIER, only_folder
+from tests.parallel import optimizers
 
 BARE = ("trainer=cpu", "callbacks=bare", "logger=none", "callbacks.log.every=3")
 PARTS = ("++callbacks.striker._target_=tests.reliability.recorder.Striker",)
@@ -126,6 +128,29 @@ def test_one_and_two_processes_give_the_same_figures(kind, tmp_path, capfd):
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=tolerance, msg=name)
     alone = Method.load_from_checkpoint(folders[1] / "checkpoints/last.ckpt")  # it opens in one process
     assert all(torch.equal(value, weights[1][name]) for name, value in alone.state_dict().items())
+
+
+def test_optimizers_that_ask_for_more_than_gradients_step_alike_in_one_and_two_processes(tmp_path):
+    both = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.parallel.optimizers")
+    two = subprocess.Popen(
+        [sys.executable, *both, str(tmp_path / "two")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+    for name in optimizers.asking():
+        run = optimizers.planned(name, tmp_path / "one")
+        run.freeze()
+        assert execute(run) == 0
+    code, out, _ = ended(two, 180)
+    assert code == 0, out
+    for name in optimizers.asking():
+        one, other = (optimizers.weights(name, tmp_path / folder) for folder in ("one", "two"))
+        for key, value in one.items():
+            torch.testing.assert_close(other[key], value, rtol=0, atol=1e-5, msg=f"{name} {key}")
 
 
 def test_one_and_two_processes_evaluate_the_same_weights_alike(tmp_path, capfd):
