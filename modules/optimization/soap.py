@@ -22,7 +22,7 @@ class SOAP(KroneckerOptimizer):
     and at every `precondition_frequency`-th step one power iteration, Q_L <- QR(L Q_L), Q_R <- QR(R Q_R), in the order
     of falling eigenvalue estimates diag(Q_L^T L Q_L), to which V is reordered. The first bases are exact eigenbases.
     Vectors are Adam's, and a larger side than `max_precond_dim` keeps the identity as its basis. A tensor of more sides
-    has a basis for each.
+    has a basis for each. What is kept of M is M_r, which turns with the bases.
 
     The first step only starts L, R and the bases and moves nothing, as in the authors' code: no gradient is ever
     rotated by a basis that it had a part in.
@@ -82,22 +82,36 @@ class SOAP(KroneckerOptimizer):
         beta1, beta2 = group["betas"]
         moves = step - 1
         bases = [state.get(f"basis_{side}") for side in range(gradients.dim() - 1)]
-        first = state["first"].lerp_(gradients, 1 - beta1)
-        second = state["second"].lerp_(multiply(gradients, bases).square(), 1 - beta2)
+        turned = multiply(gradients, bases)
+        first = state["first"].lerp_(turned, 1 - beta1)
+        second = state["second"].lerp_(turned.square(), 1 - beta2)
         unbias = 1 - beta1**moves
         scale = (second * (unbias**2 / (1 - beta2**moves))).sqrt_().add_(group["eps"] * unbias)
-        update = torch.div(multiply(first, bases), scale, out=scale)
-        direction = multiply(update, [None if basis is None else basis.mT for basis in bases])
+        direction = multiply(torch.div(first, scale, out=scale), turned_back(bases))
+        for side, basis in enumerate(bases):
+            if basis is not None:
+                state[f"covariance_{side}"].lerp_(outer(gradients, side), 1 - beta2)
+        if moves % group["precondition_frequency"] == 0:
+            self.renew(bases, state)
+        return direction
+
+    def renew(self, bases: list[Tensor | None], state: dict[str, Tensor]) -> None:
+        """Take the state to improved bases."""
+        new = list(bases)
         for side, basis in enumerate(bases):
             if basis is None:
                 continue
-            covariance = state[f"covariance_{side}"].lerp_(outer(gradients, side), 1 - beta2)
-            if moves % group["precondition_frequency"] == 0:
-                state[f"basis_{side}"], order = improved(basis, covariance)
-                place = [-1 if axis == side + 1 else 1 for axis in range(1, gradients.dim())]
-                order = order.view(len(order), *place).expand_as(state["second"])
-                state["second"] = state["second"].gather(side + 1, order)
-        return direction
+            new[side], order = improved(basis, state[f"covariance_{side}"])
+            state[f"basis_{side}"] = new[side]
+            place = [-1 if axis == side + 1 else 1 for axis in range(1, state["second"].dim())]
+            order = order.view(len(order), *place).expand_as(state["second"])
+            state["second"] = state["second"].gather(side + 1, order)
+        state["first"] = multiply(multiply(state["first"], turned_back(bases)), new).contiguous()
+
+
+def turned_back(bases: list[Tensor | None]) -> list[Tensor | None]:
+    """What leads from coordinates in some bases to where they came from."""
+    return [None if basis is None else basis.mT for basis in bases]
 
 
 def improved(basis: Tensor, covariance: Tensor) -> tuple[Tensor, Tensor]:
