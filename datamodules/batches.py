@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Anything(NamedTuple):
-    """Any batch: for evaluations that look at the method and at no record."""
+    """Any batch: for evaluations that look at no record, or only hand it to the method."""
 
 
 class Unlabelled(NamedTuple):

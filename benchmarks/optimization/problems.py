@@ -80,6 +80,8 @@ def measured(problem: str, optimizers: Sequence[str], trials: int, seeds: int, h
     words = [f"arms.{name}={text}" for name, text in arms.items()]
     compare(home, *shared, *words, *laws, f"search.trials={trials}", "search.metric=test/training_loss")
     best = {found["arm"]: found["best"]["optimizer.lr"] for found in latest(home, "*/search.json")}
+    if vain := [name for name in optimizers if name not in best]:
+        sys.exit(f"{problem}: no trial of {' or '.join(vain)} gave a loss")
 
     words = [f"arms.{name}=optimizer={name} optimizer.lr={best[name]}" for name in optimizers]
     others = [name for name in optimizers if name != BASELINE]

@@ -11,7 +11,7 @@ from callbacks.evaluation.base import Evaluation
 from callbacks.metrics.precision import precise
 from compendium.errors import UserError
 from compendium.seeding import seeded
-from datamodules.batches import Unlabelled
+from datamodules.batches import Anything, accepts
 from modules.method import Method, total
 
 
@@ -30,7 +30,7 @@ class TrainingLoss(Evaluation):
         UserError: no record.
     """
 
-    batch_type = Unlabelled
+    batch_type = Anything
     stages = ("test",)
 
     def __init__(self, n: int | None = None, **parts: Any) -> None:
@@ -38,6 +38,11 @@ class TrainingLoss(Evaluation):
         if n is not None and n < 1:
             raise UserError(f"{self.name}.n={n}: at least one record, or null.")
         self.n = n
+
+    def why_not(self, method, batch_type, spec):
+        if not accepts(method.batch_type, batch_type):
+            return f"{type(method).__name__} learns from other batches than {batch_type.__name__}"
+        return super().why_not(method, batch_type, spec)
 
     def misfit(self, method, spec):
         if self.n is None:

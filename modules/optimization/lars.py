@@ -40,7 +40,6 @@ class LARS(LayerwiseOptimizer):
     """
 
     papers = ("you2020large",)
-    lends = True
 
     def __init__(
         self,
@@ -67,6 +66,8 @@ class LARS(LayerwiseOptimizer):
         return {"first": [torch.zeros_like(gradient) for gradient in gradients]}
 
     def update(self, weights, gradients, state, step, decay, group):
-        slopes = torch._foreach_add(gradients, weights, alpha=decay) if decay else gradients
-        torch._foreach_lerp_(state["first"], slopes, 1 - group["momentum"])
+        share = 1 - group["momentum"]
+        torch._foreach_lerp_(state["first"], gradients, share)
+        if decay:
+            torch._foreach_add_(state["first"], weights, alpha=share * decay)
         return state["first"], 1.0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from compendium.errors import UserError
-from modules.optimization.stacked import ListedOptimizer, check_at_least_zero
+from modules.optimization.stacked import ListedOptimizer, Scaled, check_at_least_zero
 
 
 class LayerwiseOptimizer(ListedOptimizer):
@@ -34,8 +34,6 @@ class LayerwiseOptimizer(ListedOptimizer):
     """
 
     decouples = False
-    lends: ClassVar[bool] = False
-    """Whether what `update` gives is of the state, so that it must not change."""
 
     def __init__(
         self,
@@ -64,8 +62,8 @@ class LayerwiseOptimizer(ListedOptimizer):
     ) -> tuple[list[Tensor], float]:
         """u of each tensor over a number above 0, and the number; renews the state.
 
-        The tensors are new ones, or the state's where `lends` is True.
-        A step as long as its layer does not depend on the number, so that nothing need be multiplied with it.
+        The tensors may be the state's. A step as long as its layer does not depend on the number, so that nothing need
+        be multiplied with it.
         """
         raise NotImplementedError
 
@@ -77,10 +75,7 @@ class LayerwiseOptimizer(ListedOptimizer):
             lengths = torch.stack(torch._foreach_norm(weights)).clamp(group["lower"], group["upper"])
             norms = torch.stack(torch._foreach_norm(updates))
             ratios = list(torch.where((lengths > 0) & (norms > 0), lengths / norms, number).unbind())
-        if self.lends:
-            return list(torch._foreach_mul(updates, ratios))
-        torch._foreach_mul_(updates, ratios)
-        return updates
+        return Scaled(updates, ratios)
 
     def _layerwise(self, group: Mapping[str, Any]) -> bool:
         """Whether a step has the length of its layer."""

@@ -116,7 +116,7 @@ class ListedOptimizer(BatchedOptimizer):
         state: dict[str, list[Tensor]],
         step: int,
         group: Mapping[str, Any],
-    ) -> list[Tensor]:
+    ) -> list[Tensor] | Scaled:
         """Weights and gradients of step 1, 2, ... -> what is subtracted; renews the state, in place or with new lists.
 
         Neither the weights nor the gradients may change in place. Tensors of the state may be what is subtracted.
@@ -139,6 +139,7 @@ class ListedOptimizer(BatchedOptimizer):
             lists = self.start(gradients, group)
         else:
             lists = {name: [state[name] for state in states] for name in states[0] if name != "step"}
+        before = {} if step == 1 else dict(lists)
         if self.entrywise(group) and parameters[0].device.type == "cpu":
             whole = [parameters, weights, gradients, *lists.values()]
             for some, there, slopes, *kept in pieces(whole, self.most_on_host):
@@ -146,15 +147,19 @@ class ListedOptimizer(BatchedOptimizer):
                 self._move(some, self.direction(there, slopes, views, step, group), group)
         else:
             self._move(parameters, self.direction(weights, gradients, lists, step, group), group)
+        renewed = {name: values for name, values in lists.items() if values is not before.get(name)}
         for index, state in enumerate(states):
             state["step"] = step
-            for name, values in lists.items():
+            for name, values in renewed.items():
                 state[name] = values[index]
 
-    def _move(self, parameters: list[Tensor], direction: list[Tensor], group: Mapping[str, Any]) -> None:
+    def _move(self, parameters: list[Tensor], direction: list[Tensor] | Scaled, group: Mapping[str, Any]) -> None:
         """Decay weights and step along a direction."""
         if self.decouples and group["weight_decay"]:
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        if isinstance(direction, Scaled):
+            direction.added_to(parameters, -group["lr"])
+            return
         if direction[0].dtype != parameters[0].dtype:
             direction = [each.to(parameters[0].dtype) for each in direction]
         torch._foreach_add_(parameters, direction, alpha=-group["lr"])
@@ -236,6 +241,29 @@ class StackedOptimizer(BatchedOptimizer):
                 state[name] = row
         for state in states:
             state["step"] = step
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Tensors, each times a number of its own, or all times one.
+
+    Attributes:
+        tensors: (...) each.
+        by: a number, or a tensor () for each.
+    """
+
+    tensors: list[Tensor]
+    by: float | list[Tensor]
+
+    def added_to(self, tensors: list[Tensor], times: float) -> None:
+        """Add this, so many times, to tensors of the same shapes, in place."""
+        if self.tensors[0].dtype != tensors[0].dtype:
+            products = torch._foreach_mul(self.tensors, self.by)  # type: ignore[arg-type]
+            torch._foreach_add_(tensors, [each.to(tensors[0].dtype) for each in products], alpha=times)
+        elif isinstance(self.by, list):
+            torch._foreach_addcmul_(tensors, self.tensors, self.by, value=times)
+        else:
+            torch._foreach_add_(tensors, self.tensors, alpha=times * self.by)
 
 
 @dataclass(frozen=True)

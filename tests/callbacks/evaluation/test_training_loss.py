@@ -9,11 +9,15 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from callbacks.evaluation.training_loss import TrainingLoss, total
+from compendium.engine import build
+from compendium.engine import evaluate as run_evaluations
 from compendium.errors import UserError
 from datamodules.presentations.labelled import LabelledData
+from datamodules.presentations.unlabelled import UnlabelledData
 from datamodules.sources.digits import Digits
 from modules.supervised.classifier import SoftmaxClassifier
 from tests.callbacks.evaluation.fakes import evaluate
+from tests.modules.test_contract import planned
 
 NET = {"_target_": "modules.networks.linear.Linear"}
 
@@ -46,3 +50,22 @@ def test_records_come_in_the_precision_of_the_weights(tmp_path):
     method = SoftmaxClassifier(data.spec, net=NET)
     figures = evaluate(method, data, TrainingLoss(n=50), folder=tmp_path, precision="64-true")
     assert figures["training_loss"] == pytest.approx(math.log(10))
+
+
+def test_of_tokens_it_is_what_the_model_learns_from(tmp_path):
+    few = ("net.width=8", "net.depth=1", "net.heads=2", "datamodule.context=16", "datamodule.eval_batch_size=8")
+    asked = "++callbacks.evaluation.training_loss._target_=callbacks.evaluation.training_loss.TrainingLoss"
+    parts = build(
+        planned("language/language_model", tmp_path, *few, asked, "++callbacks.evaluation.training_loss.n=20")
+    )
+    figures = run_evaluations(parts, "test")
+    parts.method.eval()
+    with torch.no_grad():
+        expected = parts.method.loss(parts.data.records("train", 20))
+    assert figures["test/training_loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_of_batches_that_a_method_does_not_learn_from_there_is_none():
+    data = UnlabelledData(Digits())
+    method = SoftmaxClassifier(LabelledData(Digits()).spec, net=NET)
+    assert "learns from other batches" in TrainingLoss(n=5).why_not(method, data.evaluation_batch_type, data.spec)
