@@ -60,9 +60,6 @@ def waits(make, shapes, slopes):
     for count, step in enumerate(slopes):
         for place, (parameter, slope) in enumerate(zip(together, step, strict=True)):
             parameter.grad = slope.clone() if place or count % 2 else None
-            kept = None if parameter.grad is None else parameter.grad.clone()
-            if kept is not None:
-                parameter.grad = kept
         optimizer.step()
         for place, (parameter, slope) in enumerate(zip(together, step, strict=True)):
             if place or count % 2:
