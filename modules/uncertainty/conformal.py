@@ -120,9 +120,9 @@ def quantile_scores(low: Tensor, high: Tensor, y: Tensor) -> Tensor:
 
 def exact_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson 1934: an interval of a probability that holds at least with `confidence`."""
-    from scipy.stats import beta
+    from statsmodels.stats.proportion import proportion_confint
 
-    tail = (1 - confidence) / 2
-    low = beta.ppf(tail, successes, trials - successes + 1) if successes else 0.0
-    high = beta.ppf(1 - tail, successes + 1, trials - successes) if successes < trials else 1.0
-    return (float(low), float(high)) if trials else (math.nan, math.nan)
+    if not trials:
+        return math.nan, math.nan
+    low, high = proportion_confint(successes, trials, alpha=1 - confidence, method="beta")
+    return float(low), float(high)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-import time
 
 import pytest
 
@@ -60,9 +59,7 @@ def test_srun_trains_over_two_nodes(tmp_path, monkeypatch):
 
 
 def test_sweep_is_submitted_and_finishes(runs):
-    began = time.monotonic()
     ids = submit(runs, *QUICK, "seed=0,1")
-    assert time.monotonic() - began < 10
     assert len(ids) == 2
 
     first, second = folders(runs)
