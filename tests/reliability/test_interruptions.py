@@ -7,10 +7,10 @@ import shutil
 import pytest
 
 from compendium.compose import compose
-from compendium.config import choices
 from compendium.interruption import interruption
 from compendium.run import Run
 from tests.command import here
+from tests.modules.optimization.test_every_optimizer import OPTIMIZERS
 from tests.reliability.kill_trials import compare
 from tests.reliability.recorder import Striker, Struck
 
@@ -111,7 +111,7 @@ KINDS = {
 }
 OPTIMIZED = {
     name: [*CLASSIFIER[:-1], f"optimizer={name}", "trainer.accumulate_grad_batches=2", "trainer.max_epochs=2"]
-    for name in sorted(set(choices("optimizer")) - {"none"})
+    for name in OPTIMIZERS
 }
 """Every optimizer of conf/optimizer, by its name."""
 MOMENTS = {

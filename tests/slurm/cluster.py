@@ -46,7 +46,12 @@ def submit(runs: Path, *overrides: str) -> list[str]:
     """
     launcher = ("hydra/launcher=slurm", "hydra.launcher.time=10")
     out = shell(sys.executable, "train.py", "-m", *launcher, f"runs={runs}", *overrides)
-    return [line.split()[2].rstrip(":") for line in out.out.splitlines() if line.startswith("SLURM job ")]
+    return submitted(out.out)
+
+
+def submitted(out: str) -> list[str]:
+    """The ids of the jobs that a command says it has submitted."""
+    return [line.split()[2].rstrip(":") for line in out.splitlines() if line.startswith("SLURM job ")]
 
 
 def folders(runs: Path) -> list[Path]:

@@ -10,7 +10,7 @@ import time
 
 from tests.command import ROOT
 from tests.compendium.quick import CLASSIFIER
-from tests.slurm.cluster import in_queue, wait
+from tests.slurm.cluster import in_queue, submitted, wait
 
 BASE = (*CLASSIFIER, "trainer.max_epochs=3")
 ARMS = ("arms.narrow=net.width=4", "arms.wide=net.width=32", "checks=wide.test/nll < narrow.test/nll", "seeds=2")
@@ -116,6 +116,6 @@ def test_cancelled_it_goes_on_with_the_same_command(tmp_path):
     assert code == 0
     assert "4 jobs submitted" in out
     assert jobs(tmp_path, "cancel", ledger.stem)[0] == 0
-    ids = [line.split()[2].rstrip(":") for line in out.splitlines() if line.startswith("SLURM job ")]
+    ids = submitted(out)
     assert len(ids) == 4
     wait(lambda: not any(map(in_queue, ids)), 120, "jobs that were cancelled at once leave the queue for good")

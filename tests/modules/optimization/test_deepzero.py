@@ -179,17 +179,20 @@ class Sloped(torch.nn.Module):
             return torch.autograd.grad(self.net(x).sum(), x)[0].square().mean().detach()
 
 
+def watching(method, copies):
+    """(optimizer that evaluates the loss of a method, a step of it on the same two records)."""
+    optimizer = DeepZero(method.parameters(), lr=0.1, sparsity=0.0, copies=copies)
+    optimizer.watch(method)
+    optimizer.evaluations = Evaluations(method.loss)
+    records = torch.linspace(-1, 1, 6).view(2, 3)
+    return optimizer, lambda: optimizer.step(lambda: optimizer.evaluations.note(records))
+
+
 def test_loss_that_torch_func_cannot_take_is_evaluated_copy_by_copy():
     ended = []
     for copies in (64, 1):
         method = Sloped()
-        optimizer = DeepZero(method.parameters(), lr=0.1, sparsity=0.0, copies=copies)
-        optimizer.watch(method)
-        optimizer.evaluations = Evaluations(method.loss)
-
-        def step(optimizer=optimizer):
-            optimizer.step(lambda: optimizer.evaluations.note(torch.linspace(-1, 1, 6).view(2, 3)))
-
+        optimizer, step = watching(method, copies)
         if copies > 1:
             with pytest.warns(UserWarning, match="one copy at a time"):
                 step()
@@ -219,10 +222,8 @@ def test_copies_of_weights_that_are_used_at_several_places_are_changed_at_each()
     ended = []
     for copies in (64, 1):
         method = Twice()
-        optimizer = DeepZero(method.parameters(), lr=0.1, sparsity=0.0, copies=copies)
-        optimizer.watch(method)
-        optimizer.evaluations = Evaluations(method.loss)
-        optimizer.step(lambda o=optimizer: o.evaluations.note(torch.linspace(-1, 1, 6).view(2, 3)))
+        optimizer, step = watching(method, copies)
+        step()
         assert optimizer.copies == copies
         assert method.net[2].weight is method.net[0].weight
         ended.append(list(method.parameters()))

@@ -17,6 +17,7 @@ import torch
 from compendium.config import choices
 from compendium.errors import UserError
 from tests.modules.test_contract import MODELS, planned, trained
+from tests.reliability.kill_trials import unequal
 
 OPTIMIZERS = sorted(set(choices("optimizer")) - {"none"})
 OVER_ALL_WEIGHTS = ("cubic_newton", "gradient_normalized_newton", "super_universal_newton")
@@ -77,18 +78,8 @@ def restored(parts, run) -> str:
     strategy.setup_optimizers(parts.trainer)
     strategy.load_optimizer_state_dict(checkpoint)
     found = [strategy.optimizer_state(optimizer) for optimizer in parts.trainer.optimizers]
-    return "ran" if same(found, checkpoint["optimizer_states"]) else "BROKEN: the state that was restored is another"
-
-
-def same(one, other) -> bool:
-    """Whether nested values are the same to the bit."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other
+    other = unequal(found, checkpoint["optimizer_states"])
+    return f"BROKEN: restored as another: {', '.join(other)}" if other else "ran"
 
 
 def tried(model: str, optimizer: str) -> str:
